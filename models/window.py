@@ -83,6 +83,8 @@ def advance(windows: Windows, users: npt.NDArray[np.integer], events: Records, m
     Returns:
         ``scored`` ``[N, T]`` in the order of ``events`` and ``state`` ``[U, T]`` in the order of ``windows``.
     """
+    if not len(events):
+        return Advanced(windows.take(slice(0)), windows)
     # Windows are moved about as indices into one pool; its last record, all zero, stands for "nothing".
     n_users, length = windows.records.shape
     pool = np.concatenate([windows.records.ravel(), events, np.zeros(1, RECORD)])
@@ -122,7 +124,7 @@ def _append(
     n_kept, counts = present.sum(axis=1), np.bincount(users, minlength=n_users)
     ends = np.cumsum(n_kept + counts)
     begins = ends - n_kept - counts
-    chain = np.empty(ends[-1] if n_users else 0, np.int64)
+    chain = np.empty(ends[-1], np.int64)
     chain[(begins[:, None] + column)[present]] = kept[present]
     rank = np.arange(len(users)) - (np.cumsum(counts) - counts)[users]
     position = (begins + n_kept)[users] + rank
@@ -142,9 +144,7 @@ def _append(
     scored = _left_align(np.where(young, reach[:, 1:], nothing), young.sum(axis=1), nothing)
     last = ends[:, None] + np.arange(-length, 0)
     exists = last >= begins[:, None]
-    state = _left_align(
-        np.where(exists, chain[np.maximum(last, 0)] if n_users else last, nothing), exists.sum(axis=1), nothing
-    )
+    state = _left_align(np.where(exists, chain[np.maximum(last, 0)], nothing), exists.sum(axis=1), nothing)
     return scored, state, irregular
 
 
