@@ -58,6 +58,19 @@ class Windows:
         return Windows(self.records[rows], self.lengths[rows])
 
 
+class _Pool(NamedTuple):
+    """The records that a call of :func:`advance` deals with; windows are moved about as indices into it."""
+
+    records: Records
+    times: Ints
+    ids: npt.NDArray[np.uint64]
+
+    @property
+    def nothing(self) -> int:
+        """Index of the last record, all zero, which stands where a window has none."""
+        return len(self.records) - 1
+
+
 class Advanced(NamedTuple):
     """What :func:`advance` returns."""
 
@@ -85,40 +98,37 @@ def advance(windows: Windows, users: npt.NDArray[np.integer], events: Records, m
     """
     if not len(events):
         return Advanced(windows.take(slice(0)), windows)
-    # Windows are moved about as indices into one pool; its last record, all zero, stands for "nothing".
     n_users, length = windows.records.shape
-    pool = np.concatenate([windows.records.ravel(), events, np.zeros(1, RECORD)])
-    times, ids = pool["created_at_ms"].copy(), pool["transaction"].copy()
+    records = np.concatenate([windows.records.ravel(), events, np.zeros(1, RECORD)])
+    pool = _Pool(records, records["created_at_ms"].copy(), records["transaction"].copy())
     kept = np.arange(n_users * length).reshape(n_users, length)
-    kept[np.arange(length) >= windows.lengths[:, None]] = len(pool) - 1
-    arrivals = np.arange(n_users * length, len(pool) - 1)
+    kept[np.arange(length) >= windows.lengths[:, None]] = pool.nothing
+    arrivals = np.arange(n_users * length, pool.nothing)
 
     order = np.argsort(users, kind="stable")
-    scored, state, irregular = _append(kept, users[order], arrivals[order], times, ids, max_age_ms)
+    scored, state, irregular = _append(kept, users[order], arrivals[order], pool, max_age_ms)
     if irregular.any():
         mine = irregular[users[order]]
         renumbered = (np.cumsum(irregular) - 1)[users[order][mine]]
-        scored[mine], state[irregular] = _insert(
-            kept[irregular], renumbered, arrivals[order][mine], times, ids, max_age_ms
-        )
+        scored[mine], state[irregular] = _insert(kept[irregular], renumbered, arrivals[order][mine], pool, max_age_ms)
     by_arrival = np.empty_like(scored)
     by_arrival[order] = scored
     return Advanced(_look_up(pool, by_arrival), _look_up(pool, state))
 
 
-def _look_up(pool: Records, indices: Ints) -> Windows:
-    return Windows(pool.take(indices), (indices < len(pool) - 1).sum(axis=1))
+def _look_up(pool: _Pool, indices: Ints) -> Windows:
+    return Windows(pool.records.take(indices), (indices < pool.nothing).sum(axis=1))
 
 
 def _append(
-    kept: Ints, users: npt.NDArray[np.integer], arrivals: Ints, times: Ints, ids: npt.NDArray[np.uint64], max_age_ms: int
+    kept: Ints, users: npt.NDArray[np.integer], arrivals: Ints, pool: _Pool, max_age_ms: int
 ) -> tuple[Ints, Ints, npt.NDArray[np.bool_]]:
     """Advance as if every event came in order and once; say for which users that was not so.
 
     ``users`` is sorted. Each user's kept records and events are laid end to end, so that every window is a slice.
     """
     n_users, length = kept.shape
-    nothing = len(times) - 1
+    nothing, times, ids = pool.nothing, pool.times, pool.ids
     column = np.arange(length)
     present = kept < nothing
     n_kept, counts = present.sum(axis=1), np.bincount(users, minlength=n_users)
@@ -158,11 +168,11 @@ def _left_align(indices: Ints, lengths: Ints, nothing: int) -> Ints:
 
 
 def _insert(
-    kept: Ints, users: npt.NDArray[np.integer], arrivals: Ints, times: Ints, ids: npt.NDArray[np.uint64], max_age_ms: int
+    kept: Ints, users: npt.NDArray[np.integer], arrivals: Ints, pool: _Pool, max_age_ms: int
 ) -> tuple[Ints, Ints]:
     """Advance by the definition, one event of each user at a time. ``users`` is sorted."""
     n_users, length = kept.shape
-    nothing = len(times) - 1
+    nothing, times, ids = pool.nothing, pool.times, pool.ids
     state, scored = kept.copy(), np.empty((len(users), length), np.int64)
     counts = np.bincount(users, minlength=n_users)
     firsts = np.cumsum(counts) - counts

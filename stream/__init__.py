@@ -1,0 +1,1 @@
+"""The scorer: transactions in, scores out, windows kept in Redis, exactly once."""

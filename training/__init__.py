@@ -1,0 +1,1 @@
+"""The training side: simulated and archived events in, a model bundle out."""

@@ -1,0 +1,217 @@
+"""Every setting, once: ``TENFOLD_…`` in the environment, or the same names in lower case in a TOML file.
+
+The environment wins over the file. A setting that is unknown or contradicts another is refused at start, by name.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+PREFIX = "TENFOLD_"
+CONFIG_FILE = f"{PREFIX}CONFIG"
+_FOREIGN = f"{PREFIX}TEST_"  # the test suite's own addresses
+
+#: librdkafka properties that the scorer needs to own, and what to use instead.
+_OWNED_KAFKA_PROPERTIES = {
+    "bootstrap.servers": "TENFOLD_BOOTSTRAP_SERVERS",
+    "metadata.broker.list": "TENFOLD_BOOTSTRAP_SERVERS",
+    "group.id": "TENFOLD_GROUP_ID",
+    "group.instance.id": "TENFOLD_INSTANCE_ID",
+    "transactional.id": "TENFOLD_INSTANCE_ID",
+    "auto.offset.reset": "TENFOLD_START_FROM",
+    "partitioner": "TENFOLD_PARTITIONER",
+    "enable.auto.commit": None,
+    "enable.auto.offset.store": None,
+    "enable.idempotence": None,
+    "enable.partition.eof": None,
+    "isolation.level": None,
+    "partition.assignment.strategy": None,
+}
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the message names each one at fault and what to do."""
+
+
+def _scalar(value: object) -> object:
+    """Return text from the environment as the number or truth value it spells."""
+    if isinstance(value, str):
+        try:
+            parsed = json.loads(value)
+        except ValueError:
+            return value
+        return parsed if isinstance(parsed, bool | int | float) else value
+    return value
+
+
+RedisOption = Annotated[bool | int | float | str, BeforeValidator(_scalar)]
+
+
+class Settings(BaseSettings):
+    """The scorer's settings; see ``docs/settings.md`` for a table."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=True
+    )
+
+    bootstrap_servers: str = Field("localhost:9092", min_length=1, description="Kafka brokers, host:port,…")
+    kafka: dict[str, str] = Field({}, repr=False, description="any librdkafka property")
+    redis_url: SecretStr = Field(SecretStr("redis://localhost:6379/0"), description="redis://, rediss:// or unix://")
+    redis: dict[str, RedisOption] = Field({}, repr=False, description="any option of redis-py's client")
+
+    group_id: str = Field("tenfold", min_length=1, max_length=249, description="consumer group; owns its windows")
+    instance_id: str = Field(
+        "", pattern=r"^[A-Za-z0-9._-]{0,64}$", description="name of this process that survives restarts"
+    )
+    start_from: Literal["earliest", "latest"] = Field("earliest", description="where a group without offsets begins")
+    delivery: Literal["exactly-once", "at-least-once"] = "exactly-once"
+    partitioner: Literal["murmur2", "crc32", "any"] = Field("murmur2", description="how producers place keys")
+
+    input_topic: str = Field("transactions", min_length=1, max_length=249)
+    output_topic: str = Field("fraud-scores", min_length=1, max_length=249)
+    dlq_topic: str = Field("", max_length=249, description="dead letters; the input topic's name and .dlq if empty")
+    labels_topic: str = Field("fraud-labels", min_length=1, max_length=249)
+
+    model: Path | None = Field(None, description="a bundle's directory; else the store's champion, else the starter")
+    model_store: Path = Field(Path("models/store"), description="directory of bundles and the file champion")
+    runtime: Literal["onnxruntime", "openvino"] = "onnxruntime"
+    runtime_threads: int = Field(1, ge=1, le=256)
+
+    batch_size: int = Field(4096, ge=1, le=65536, description="most events in one transaction")
+    window_ttl_days: int = Field(180, ge=1, description="Redis forgets a user's window after so long without events")
+    outage_limit_s: float = Field(300.0, gt=0, description="seconds without Kafka or Redis until the process gives up")
+
+    metrics_host: str = Field("127.0.0.1", description="address of /metrics, /healthz and /readyz")
+    metrics_port: int = Field(9108, ge=0, le=65535, description="0 switches the three off")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "text"] = "json"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Explicit values, then the environment, then the file that ``TENFOLD_CONFIG`` names."""
+        config_file = os.environ.get(CONFIG_FILE)
+        file = (TomlConfigSettingsSource(settings_cls, Path(config_file)),) if config_file else ()
+        return (init_settings, env_settings, *file)
+
+    @field_validator("dlq_topic")
+    @classmethod
+    def _dlq_beside_input(cls, value: str, info: Any) -> str:
+        return value or f"{info.data.get('input_topic', 'transactions')}.dlq"
+
+    @field_validator("kafka", mode="before")
+    @classmethod
+    def _librdkafka_names(cls, value: object) -> object:
+        """Read ``SECURITY_PROTOCOL``, the form a shell can export, as ``security.protocol``."""
+        if not isinstance(value, Mapping):
+            return value
+        return {
+            str(name).lower().replace("_", "."): str(entry).lower() if isinstance(entry, bool) else str(entry)
+            for name, entry in value.items()
+        }
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_scheme(cls, value: SecretStr) -> SecretStr:
+        if urlsplit(value.get_secret_value()).scheme not in {"redis", "rediss", "unix"}:
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        return value
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> Self:
+        for name in self.kafka.keys() & _OWNED_KAFKA_PROPERTIES.keys():
+            instead = _OWNED_KAFKA_PROPERTIES[name]
+            raise ValueError(
+                f"TENFOLD_KAFKA__{name} cannot be set: "
+                + (f"use {instead}" if instead else "exactly-once scoring depends on its value")
+            )
+        topics = {
+            "TENFOLD_INPUT_TOPIC": self.input_topic,
+            "TENFOLD_OUTPUT_TOPIC": self.output_topic,
+            "TENFOLD_DLQ_TOPIC": self.dlq_topic,
+            "TENFOLD_LABELS_TOPIC": self.labels_topic,
+        }
+        for name, topic in topics.items():
+            twins = [other for other, its in topics.items() if its == topic and other != name]
+            if twins:
+                raise ValueError(f"{name} and {twins[0]} both name the topic {topic!r}: give each its own")
+        return self
+
+    def masked(self) -> dict[str, object]:
+        """Return the settings for printing, without passwords."""
+        shown = self.model_dump(mode="json", exclude={"redis_url", "kafka", "redis"})
+        shown["redis_url"] = mask_url(self.redis_url.get_secret_value())
+        for table in ("kafka", "redis"):
+            options: Mapping[str, object] = getattr(self, table)
+            shown[table] = {name: "****" if _is_secret(name) else value for name, value in options.items()}
+        return shown
+
+
+def _is_secret(option: str) -> bool:
+    return any(word in option.lower() for word in ("password", "secret", "key", "jaas", "token", "pem", "credential"))
+
+
+def mask_url(url: str) -> str:
+    """Return a URL with its password, in the address or the query, masked."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    user = parts.username or ""
+    netloc = f"{user}:****@{host}" if parts.password else parts.netloc
+    query = "&".join(
+        f"{name}=****" if _is_secret(name) else f"{name}{sign}{value}"
+        for name, sign, value in (pair.partition("=") for pair in parts.query.split("&"))
+    )
+    return urlunsplit(parts._replace(netloc=netloc, query=query))
+
+
+def load(**overrides: object) -> Settings:
+    """Read the settings from the environment and the file that ``TENFOLD_CONFIG`` names; ``overrides`` win.
+
+    Raises:
+        SettingsError: a setting is unknown, cannot be used, or contradicts another.
+    """
+    _refuse_unknown(os.environ)
+    config_file = os.environ.get(CONFIG_FILE)
+    if config_file and not Path(config_file).is_file():
+        raise SettingsError(f"{CONFIG_FILE} names {config_file}, which is not a file")
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from None
+    except ValueError as error:  # the TOML file or a JSON value in the environment
+        raise SettingsError(f"the settings cannot be read: {error}") from None
+
+
+def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {CONFIG_FILE}
+    tables = tuple(f"{PREFIX}{table}__" for table in ("KAFKA", "REDIS"))
+    for name in environ:
+        upper = name.upper()
+        if upper.startswith(PREFIX) and not upper.startswith((_FOREIGN, *tables)) and upper not in known:
+            close = get_close_matches(upper, known, n=1)
+            raise SettingsError(f"{name} is not a setting" + (f": did you mean {close[0]}?" if close else ""))
+
+
+def _explain(problem: Mapping[str, Any]) -> str:
+    place = [str(part) for part in problem["loc"]]
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if not place:
+        return message
+    name = PREFIX + "__".join([place[0].upper(), *place[1:2]])
+    if problem["type"] == "extra_forbidden":
+        close = get_close_matches(place[0], Settings.model_fields, n=1)
+        return f"{place[0]} is not a setting" + (f": did you mean {close[0]}?" if close else "")
+    return f"{name}: {message}"
