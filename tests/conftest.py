@@ -1,0 +1,105 @@
+"""Real parts for the tests that are marked ``broker``.
+
+Kafka and Redis are the ones named in the environment, else ones that these fixtures start. Where there are none the
+tests are skipped and the run's last lines say so; with ``CI=true`` they fail.
+"""
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+import redis
+
+from tests.brokers import KafkaBroker, RedisServer
+from tests.kafka_jars import PartMissingError
+from tests.topics import Topics
+
+_MISSING = pytest.StashKey[dict[str, str]]()
+
+
+class GivenKafka:
+    """The broker in ``TENFOLD_TEST_BOOTSTRAP_SERVERS``. It is not the tests' own: it cannot be stopped or killed."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self.bootstrap = bootstrap
+
+
+class GivenRedis:
+    """The server in ``TENFOLD_TEST_REDIS_URL``. It is not the tests' own: it is not flushed, stopped or killed."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest) -> Iterator[KafkaBroker | GivenKafka]:
+    """A broker for the whole run, at ``kafka.bootstrap``."""
+    given = os.environ.get("TENFOLD_TEST_BOOTSTRAP_SERVERS")
+    if given:
+        yield GivenKafka(given)
+        return
+    with tempfile.TemporaryDirectory(prefix="tenfold-kafka-") as directory:
+        try:
+            broker = KafkaBroker(Path(directory))
+        except PartMissingError as missing:
+            _do_without(request.config, "Kafka", missing)
+        broker.start()
+        yield broker
+        broker.kill()  # nobody reads its data again
+
+
+@pytest.fixture(scope="session")
+def redis_server(request: pytest.FixtureRequest) -> Iterator[RedisServer | GivenRedis]:
+    """A Redis for the whole run, at ``redis_server.url``."""
+    given = os.environ.get("TENFOLD_TEST_REDIS_URL")
+    if given:
+        yield GivenRedis(given)
+        return
+    with tempfile.TemporaryDirectory(prefix="tenfold-redis-") as directory:
+        try:
+            server = RedisServer(Path(directory))
+        except PartMissingError as missing:
+            _do_without(request.config, "Redis", missing)
+        server.start()
+        yield server
+        server.kill()
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer | GivenRedis) -> str:
+    """The address of an empty Redis; a given one is left as it is, and ``group_id`` keeps keys apart there."""
+    if isinstance(redis_server, RedisServer):
+        with redis.Redis.from_url(redis_server.url) as client:
+            client.flushall()
+    return redis_server.url
+
+
+@pytest.fixture
+def topics(kafka: KafkaBroker | GivenKafka) -> Iterator[Topics]:
+    """Create topics that no other test sees: ``topics.create("transactions", partitions=3)`` returns the full name."""
+    made = Topics(kafka.bootstrap)
+    yield made
+    made.delete_all()
+
+
+@pytest.fixture
+def group_id() -> str:
+    """A consumer group that no other test uses."""
+    return f"tenfold-{uuid.uuid4().hex[:12]}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say at the end which real part was missing."""
+    for part, reason in config.stash.get(_MISSING, {}).items():
+        terminalreporter.write_line(f"real {part} tests were skipped: {reason}", yellow=True)
+
+
+def _do_without(config: pytest.Config, part: str, missing: PartMissingError) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"CI needs a real {part}: {missing}", pytrace=False)
+    config.stash.setdefault(_MISSING, {})[part] = str(missing)
+    pytest.skip(f"no real {part}: {missing}")

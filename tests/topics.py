@@ -1,0 +1,51 @@
+"""Topics with names of their own, so that tests share a broker and nothing else."""
+
+import time
+import uuid
+from collections.abc import Mapping
+
+from confluent_kafka.admin import AdminClient, NewTopic
+
+_TIMEOUT_S = 30.0
+
+
+class Topics:
+    """The topics of one test."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._admin = AdminClient({"bootstrap.servers": bootstrap})
+        self._suffix = uuid.uuid4().hex[:8]
+        self._names: list[str] = []
+
+    def create(self, name: str, partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
+        """Create ``<name>-<the test's suffix>`` with one replica and return that name once the broker serves it.
+
+        Raises:
+            KafkaException: the broker refused the topic.
+            TimeoutError: the topic did not show up within 30 s.
+        """
+        full_name = f"{name}-{self._suffix}"
+        topic = NewTopic(full_name, num_partitions=partitions, replication_factor=1, config=dict(config or {}))
+        self._admin.create_topics([topic])[full_name].result(_TIMEOUT_S)
+        self._names.append(full_name)
+        deadline = time.monotonic() + _TIMEOUT_S
+        while not self._is_served(full_name, partitions):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"topic {full_name} was created but has no leaders after {_TIMEOUT_S:g} s")
+            time.sleep(0.02)
+        return full_name
+
+    def delete_all(self) -> None:
+        """Delete what this object created."""
+        if self._names:
+            for deleted in self._admin.delete_topics(self._names).values():
+                deleted.result(_TIMEOUT_S)
+            self._names.clear()
+
+    def _is_served(self, name: str, partitions: int) -> bool:
+        found = self._admin.list_topics(timeout=_TIMEOUT_S).topics.get(name)
+        return (
+            found is not None
+            and len(found.partitions) == partitions
+            and all(partition.leader >= 0 for partition in found.partitions.values())
+        )
