@@ -1,1 +1,1 @@
-"""The training side: simulated and archived events in, a model bundle out."""
+"""From archived events to a model: simulator, data set, training job."""
