@@ -18,6 +18,8 @@ PREFIX = "TENFOLD_"
 CONFIG_FILE = f"{PREFIX}CONFIG"
 _FOREIGN = f"{PREFIX}TEST_"  # the test suite's own addresses
 
+_TOPIC = r"^[A-Za-z0-9._-]{1,249}$"  # what Kafka accepts
+
 #: librdkafka properties that the scorer needs to own, and what to use instead.
 _OWNED_KAFKA_PROPERTIES = {
     "bootstrap.servers": "TENFOLD_BOOTSTRAP_SERVERS",
@@ -66,7 +68,9 @@ class Settings(BaseSettings):
     redis_url: SecretStr = Field(SecretStr("redis://localhost:6379/0"), description="redis://, rediss:// or unix://")
     redis: dict[str, RedisOption] = Field({}, repr=False, description="any option of redis-py's client")
 
-    group_id: str = Field("tenfold", min_length=1, max_length=249, description="consumer group; owns its windows")
+    group_id: str = Field(
+        "tenfold", pattern=r"^[A-Za-z0-9._-]{1,249}$", description="consumer group; owns its windows in Redis"
+    )
     instance_id: str = Field(
         "", pattern=r"^[A-Za-z0-9._-]{0,64}$", description="name of this process that survives restarts"
     )
@@ -74,10 +78,12 @@ class Settings(BaseSettings):
     delivery: Literal["exactly-once", "at-least-once"] = "exactly-once"
     partitioner: Literal["murmur2", "crc32", "any"] = Field("murmur2", description="how producers place keys")
 
-    input_topic: str = Field("transactions", min_length=1, max_length=249)
-    output_topic: str = Field("fraud-scores", min_length=1, max_length=249)
-    dlq_topic: str = Field("", max_length=249, description="dead letters; the input topic's name and .dlq if empty")
-    labels_topic: str = Field("fraud-labels", min_length=1, max_length=249)
+    input_topic: str = Field("transactions", pattern=_TOPIC)
+    output_topic: str = Field("fraud-scores", pattern=_TOPIC)
+    dlq_topic: str = Field(
+        "", pattern=f"{_TOPIC}|^$", description="dead letters; the input topic's name and .dlq if empty"
+    )
+    labels_topic: str = Field("fraud-labels", pattern=_TOPIC)
 
     model: Path | None = Field(None, description="a bundle's directory; else the store's champion, else the starter")
     model_store: Path = Field(Path("models/store"), description="directory of bundles and the file champion")

@@ -76,7 +76,7 @@ def test_a_bad_record_is_one_dead_letter_and_its_neighbours_are_decoded(
 
 
 def test_a_dead_letters_message_quotes_nothing_of_the_record() -> None:
-    secret = "4929-1234"
+    secret = "4929-1234"  # noqa: S105
     bad = value(amount=secret, transaction_id=[secret], created_at=secret, merchant_id={"pan": secret})
     assert secret not in decode([b"u1"], [bad], [NOW_MS]).dead[0].error
 

@@ -1,0 +1,105 @@
+"""Scores and dead letters to the records that are published. Pure."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from models.window import Ints
+from stream.contract import (
+    FRAUD_SCORE,
+    SOURCE_OFFSET,
+    SOURCE_PARTITION,
+    SOURCE_TOPIC,
+    DeadLetterHeaders,
+    FraudScore,
+    Transaction,
+)
+from stream.decode import DeadLetter
+
+#: Digits of a published probability. The verdicts are made from the rounded number, so that a reader can make them too.
+PROBABILITY_DECIMALS = 6
+
+#: What is kept of a dead letter that the broker refuses as too large.
+TRUNCATED_BYTES = 65_536
+
+
+class Output(NamedTuple):
+    """A record to publish."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]]
+
+
+class Verdict(NamedTuple):
+    """How probabilities are turned into scores; from the bundle's spec."""
+
+    model_version: str
+    threshold: float
+    sequence_length: int
+
+
+def rounded(probabilities: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Return probabilities as they are published."""
+    return np.round(probabilities.astype(np.float64), PROBABILITY_DECIMALS)
+
+
+def encode_scores(
+    transactions: Sequence[Transaction],
+    probabilities: npt.NDArray[np.floating],
+    window_lengths: Ints,
+    verdict: Verdict,
+    scored_at: str,
+) -> list[bytes]:
+    """Return the value of each transaction's score; ``probabilities`` are finite."""
+    model_version, threshold, sequence_length = verdict
+    encode = FRAUD_SCORE.dump_json
+    values = []
+    for transaction, probability, length in zip(
+        transactions, rounded(probabilities).tolist(), window_lengths.tolist(), strict=True
+    ):
+        score: FraudScore = {
+            "transaction_id": transaction["transaction_id"],
+            "user_id": transaction["user_id"],
+            "created_at": transaction["created_at"],
+            "fraud_probability": probability,
+            "lstm_score": int(probability * 100),
+            "sequence_anomaly": probability > threshold,
+            "insufficient_history": length < sequence_length,
+            "window_length": length,
+            "profile_day": None,
+            "model_version": model_version,
+            "scored_at": scored_at,
+        }
+        values.append(encode(score))
+    return values
+
+
+def source_headers(topic: str, partition: int, offset: int) -> list[tuple[str, bytes]]:
+    """Return the headers by which a score names the input record that it answers."""
+    return [(SOURCE_TOPIC, topic.encode()), (SOURCE_PARTITION, b"%d" % partition), (SOURCE_OFFSET, b"%d" % offset)]
+
+
+def dead_letter(
+    dead: DeadLetter, source: tuple[str, int, int, int], key: bytes | None, value: bytes | None, *, truncate: bool
+) -> Output:
+    """Return a dead letter: the input's bytes as they were, and why.
+
+    ``source`` is topic, partition, offset and Kafka timestamp (ms). With ``truncate`` a value of more than
+    :data:`TRUNCATED_BYTES` is cut to them, and the header ``truncated`` says how long it was.
+    """
+    topic, partition, offset, timestamp_ms = source
+    headers: DeadLetterHeaders = {
+        "error": dead.error,
+        "reason": dead.reason,
+        "topic": topic,
+        "partition": str(partition),
+        "offset": str(offset),
+        "timestamp": str(timestamp_ms),
+    }
+    if truncate and value is not None and len(value) > TRUNCATED_BYTES:
+        headers["truncated"] = str(len(value))
+        value = value[:TRUNCATED_BYTES]
+    return Output(key, value, [(name, str(text).encode()) for name, text in headers.items()])

@@ -1,0 +1,181 @@
+"""Windows in Redis, and the mark that says up to which offset of the log they are.
+
+Keys of a partition share a hash tag, so they share a slot of Redis Cluster::
+
+    tenfold:{<group>:<topic>:<partition>}:mark              topic id, epoch, offset
+    tenfold:{<group>:<topic>:<partition>}:<epoch>:<user>    a packed window
+
+Every window of an epoch holds exactly the events below the mark. The epoch is random, so an old writer can never
+match a new one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha1
+from typing import Any, NamedTuple, Self, cast
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError
+from redis.retry import Retry
+
+from models.window import Windows, pack, unpack
+from stream.settings import Settings
+
+#: Sets windows and mark together, if the mark still is what the batch started from.
+_COMPARE_AND_SET = """
+local mark = redis.call('GET', KEYS[1]) or ''
+if mark == ARGV[2] then return 1 end  -- saved by an attempt whose answer was lost
+if mark ~= ARGV[1] then return 0 end
+for i = 2, #KEYS do redis.call('SET', KEYS[i], ARGV[i + 2], 'EX', ARGV[3]) end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1
+"""
+
+_SHA = sha1(_COMPARE_AND_SET.encode(), usedforsecurity=False).hexdigest()  # Redis names scripts by it
+_SCAN_COUNT = 1000
+
+
+class Mark(NamedTuple):
+    """Up to where the windows of an epoch are: they hold the events of topic ``topic_id`` below ``offset``."""
+
+    topic_id: str
+    epoch: str
+    offset: int
+
+    def to_bytes(self) -> bytes:
+        """Return the value that Redis keeps."""
+        return f"{self.topic_id} {self.epoch} {self.offset}".encode()
+
+    @classmethod
+    def from_bytes(cls, value: bytes | None) -> Self | None:
+        """Read what :meth:`to_bytes` wrote; ``None`` where there is no mark.
+
+        Raises:
+            ValueError: the value is not a mark.
+        """
+        if value is None:
+            return None
+        topic_id, epoch, offset = value.decode().split(" ")
+        return cls(topic_id, epoch, int(offset))
+
+
+class Load(NamedTuple):
+    """A request for windows of one partition."""
+
+    partition: int
+    epoch: str
+    users: Sequence[bytes]
+
+
+class Loaded(NamedTuple):
+    """One partition's mark and the windows asked for, read at one instant."""
+
+    mark: Mark | None
+    windows: Windows  # [users, T]
+
+
+class Save(NamedTuple):
+    """A request to move one partition from ``expected`` to ``mark``, windows included."""
+
+    partition: int
+    expected: Mark | None
+    mark: Mark
+    users: Sequence[bytes]
+    windows: Windows  # [users, T]
+
+
+def connect(settings: Settings) -> redis.Redis:
+    """Return a client that gives up soon: the service retries, and says so, rather than the client silently."""
+    options: dict[str, Any] = {
+        "socket_timeout": 5.0,
+        "socket_connect_timeout": 5.0,
+        "health_check_interval": 30,
+        "retry": Retry(NoBackoff(), 1),  # a connection that Redis closed while idle is opened again
+        **settings.redis,
+    }
+    return redis.Redis.from_url(settings.redis_url.get_secret_value(), **options)
+
+
+@dataclass(frozen=True)
+class WindowStore:
+    """The windows of one group on one topic. Methods raise ``redis.RedisError`` when Redis does not do its part."""
+
+    client: redis.Redis
+    group_id: str
+    topic: str
+    sequence_length: int
+    ttl_s: int
+
+    def mark(self, partition: int) -> Mark | None:
+        """Return a partition's mark."""
+        return Mark.from_bytes(cast("bytes | None", self.client.get(self._mark_key(partition))))
+
+    def load(self, requests: Sequence[Load]) -> list[Loaded]:
+        """Return mark and windows of several partitions; one MGET each, in one round trip.
+
+        Raises:
+            models.window.UnknownWindowFormatError: a window was written by another release.
+        """
+        pipeline = self.client.pipeline(transaction=False)
+        for request in requests:
+            keys = self._window_keys(request.partition, request.epoch, request.users)
+            pipeline.mget([self._mark_key(request.partition), *keys])
+        return [
+            Loaded(Mark.from_bytes(values[0]), unpack(values[1:], self.sequence_length))
+            for values in pipeline.execute()
+        ]
+
+    def save(self, requests: Sequence[Save]) -> list[bool]:
+        """Set windows and marks, one script a partition in one round trip; say which partitions were moved.
+
+        A partition whose mark is not the expected one is left as it is: somebody else owns it, or Redis lost writes.
+        Asking again for what was saved already is answered with yes.
+        """
+        commands = [self._command(request) for request in requests]
+        answers = self._evaluate(commands)
+        if any(isinstance(answer, NoScriptError) for answer in answers):  # Redis is new, or has restarted
+            self.client.script_load(_COMPARE_AND_SET)
+            answers = self._evaluate(commands)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return [answer == 1 for answer in answers]
+
+    def _evaluate(self, commands: Sequence[tuple[int, list[bytes | int]]]) -> list[Any]:
+        pipeline = self.client.pipeline(transaction=False)
+        for n_keys, arguments in commands:
+            pipeline.evalsha(_SHA, n_keys, *arguments)
+        return list(pipeline.execute(raise_on_error=False))
+
+    def _command(self, request: Save) -> tuple[int, list[bytes | int]]:
+        keys = self._window_keys(request.partition, request.mark.epoch, request.users)
+        expected = request.expected.to_bytes() if request.expected else b""
+        return 1 + len(keys), [
+            self._mark_key(request.partition),
+            *keys,
+            expected,
+            request.mark.to_bytes(),
+            self.ttl_s,
+            *pack(request.windows),
+        ]
+
+    def drop_epoch(self, partition: int, epoch: str) -> int:
+        """Unlink the windows of an epoch that is over; return how many there were."""
+        dropped, cursor = 0, None
+        pattern = self._window_keys(partition, epoch, [b"*"])[0]
+        while cursor != 0:
+            cursor, keys = cast("tuple[int, list[bytes]]", self.client.scan(cursor or 0, pattern, _SCAN_COUNT))
+            if keys:
+                dropped += self.client.unlink(*keys)
+        return dropped
+
+    def _prefix(self, partition: int) -> bytes:
+        return f"tenfold:{{{self.group_id}:{self.topic}:{partition}}}:".encode()
+
+    def _mark_key(self, partition: int) -> bytes:
+        return self._prefix(partition) + b"mark"
+
+    def _window_keys(self, partition: int, epoch: str, users: Sequence[bytes]) -> list[bytes]:
+        prefix = self._prefix(partition) + epoch.encode() + b":"
+        return [prefix + user for user in users]
