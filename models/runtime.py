@@ -1,0 +1,191 @@
+"""The engines that compute probabilities from ``model.onnx``, behind one small protocol."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Floats32 = npt.NDArray[np.float32]
+RuntimeName = Literal["onnxruntime", "openvino"]
+
+_Inputs = dict[str, npt.NDArray[np.generic]]
+
+
+class ModelFileError(ValueError):
+    """The bytes are not a model that the engine can run; the message says which file and why."""
+
+
+class MissingRuntimeError(ImportError):
+    """The engine asked for is not installed; the message says how to install it."""
+
+
+class Runtime(Protocol):
+    """One model in one engine. One thread at a time may call it."""
+
+    def predict(
+        self, sequence: Floats32, lengths: npt.NDArray[np.integer], context: Floats32 | None = None
+    ) -> Floats32:
+        """Return the fraud probabilities of windows, ``float32 [N]``; N may be 0.
+
+        Args:
+            sequence: ``float32 [N, T, F]``, the features of each step; what stands behind a length is never seen.
+            lengths: ``int [N]``, the steps of each window, 1 to T.
+            context: ``float32 [N, C]`` for a model that has one, else ``None``.
+
+        Raises:
+            ValueError: shapes that do not fit the model or each other, or a length outside 1 to T.
+        """
+        ...
+
+
+class OnnxRuntime:
+    """ONNX Runtime on the CPU."""
+
+    #: Windows computed at once. Measured: states of 64 stay in a core's cache, 4,096 at once are a third slower.
+    CHUNK = 64
+
+    def __init__(self, model: bytes | Path, threads: int = 1):
+        """Load ``model.onnx``, from a file or its bytes.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ModelFileError: not a model for this engine.
+        """
+        import onnxruntime as ort  # noqa: PLC0415 - a process imports only the engine that it runs
+        from onnxruntime.capi import onnxruntime_pybind11_state as errors  # noqa: PLC0415
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads  # its default counts the host's cores, not the container's
+        options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        try:
+            self._session = ort.InferenceSession(_read(model), options, providers=["CPUExecutionProvider"])
+        except (errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.InvalidProtobuf) as error:
+            raise ModelFileError(f"ONNX Runtime cannot run {_named(model)}: {error}") from error
+        self._widths = _widths(model, {port.name: port.shape[-1] for port in self._session.get_inputs()})
+
+    def predict(
+        self, sequence: Floats32, lengths: npt.NDArray[np.integer], context: Floats32 | None = None
+    ) -> Floats32:
+        """Return probabilities as :meth:`Runtime.predict` does."""
+        return _predict(self._infer, self._widths, self.CHUNK, sequence, lengths, context)
+
+    def _infer(self, inputs: _Inputs) -> Floats32:
+        (probabilities,) = self._session.run(["fraud_probability"], inputs)
+        return np.asarray(probabilities, np.float32)
+
+
+class OpenVinoRuntime:
+    """OpenVINO on the CPU; in the extra ``fast``. ``bf16`` is for CPUs that have it, and differs by up to 3e-4."""
+
+    CHUNK = 256
+
+    def __init__(self, model: bytes | Path, threads: int = 1, precision: Literal["f32", "bf16"] = "f32"):
+        """Load ``model.onnx``, from a file or its bytes.
+
+        Raises:
+            FileNotFoundError: no such file.
+            MissingRuntimeError: OpenVINO is not installed.
+            ModelFileError: not a model for this engine.
+        """
+        try:
+            import openvino  # noqa: PLC0415 - a process imports only the engine that it runs
+        except ImportError as error:
+            raise MissingRuntimeError("OpenVINO is not installed: pip install 'tenfold[fast]'") from error
+
+        core = openvino.Core()
+        settings = {
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "INFERENCE_PRECISION_HINT": precision,
+        }
+        try:
+            compiled = core.compile_model(core.read_model(_read(model)), "CPU", settings)
+        except RuntimeError as error:
+            raise ModelFileError(f"OpenVINO cannot run {_named(model)}: {error}") from error
+        self._request = compiled.create_infer_request()
+        last = {port.get_any_name(): port.get_partial_shape()[-1] for port in compiled.inputs}
+        self._widths = _widths(model, {name: size.get_length() for name, size in last.items() if size.is_static})
+
+    def predict(
+        self, sequence: Floats32, lengths: npt.NDArray[np.integer], context: Floats32 | None = None
+    ) -> Floats32:
+        """Return probabilities as :meth:`Runtime.predict` does."""
+        return _predict(self._infer, self._widths, self.CHUNK, sequence, lengths, context)
+
+    def _infer(self, inputs: _Inputs) -> Floats32:
+        # the result is a view of memory that the next call writes to
+        return np.array(self._request.infer(inputs, share_inputs=True)[0], np.float32)
+
+
+def open_runtime(name: RuntimeName, model: bytes | Path, threads: int = 1) -> Runtime:
+    """Return ``model`` loaded in the engine ``name``.
+
+    Raises:
+        ValueError: no such engine.
+        FileNotFoundError, MissingRuntimeError, ModelFileError: as the engines do.
+    """
+    match name:
+        case "onnxruntime":
+            return OnnxRuntime(model, threads)
+        case "openvino":
+            return OpenVinoRuntime(model, threads)
+    raise ValueError(f"no runtime {name!r}: choose onnxruntime or openvino")
+
+
+def _read(model: bytes | Path) -> bytes:
+    return model if isinstance(model, bytes) else model.read_bytes()
+
+
+def _named(model: bytes | Path) -> str:
+    return f"a model of {len(model)} bytes" if isinstance(model, bytes) else str(model)
+
+
+def _widths(model: bytes | Path, widths: dict[str, int]) -> dict[str, int]:
+    """Return the last dimension of each input, once it is clear that the inputs are the ones of our models."""
+    if "sequence" not in widths:
+        raise ModelFileError(f"{_named(model)} reads {', '.join(widths)}, not a sequence: export it with Tenfold")
+    return widths
+
+
+def _predict(
+    infer: Callable[[_Inputs], Floats32],
+    widths: Mapping[str, int],
+    chunk: int,
+    sequence: Floats32,
+    lengths: npt.NDArray[np.integer],
+    context: Floats32 | None,
+) -> Floats32:
+    """Compute in chunks of windows of like length, each cut to its longest: short windows cost what they hold."""
+    _check(widths, sequence, lengths, context)
+    probabilities = np.empty(len(lengths), np.float32)
+    order = np.argsort(lengths, kind="stable")
+    for begin in range(0, len(order), chunk):
+        rows = order[begin : begin + chunk]
+        inputs: _Inputs = {
+            "sequence": sequence[rows, : lengths[rows[-1]]].astype(np.float32, order="C", copy=False),
+            "lengths": lengths[rows].astype(np.int32),
+        }
+        if context is not None:
+            inputs["context"] = context[rows].astype(np.float32, copy=False)
+        probabilities[rows] = infer(inputs)
+    return probabilities
+
+
+def _check(
+    widths: Mapping[str, int],
+    sequence: Floats32,
+    lengths: npt.NDArray[np.integer],
+    context: Floats32 | None,
+) -> None:
+    n, n_features, context_width = len(lengths), widths["sequence"], widths.get("context", 0)
+    if sequence.ndim != 3 or sequence.shape[::2] != (n, n_features):
+        raise ValueError(f"sequence is {sequence.shape}; the model and {n} lengths need ({n}, steps, {n_features})")
+    if n and not 1 <= lengths.min() <= lengths.max() <= sequence.shape[1]:
+        raise ValueError(f"lengths are {lengths.min()} to {lengths.max()}; windows have 1 to {sequence.shape[1]} steps")
+    if (context is None) != (context_width == 0) or (context is not None and context.shape != (n, context_width)):
+        given = "not given" if context is None else context.shape
+        needed = f"({n}, {context_width})" if context_width else "none"
+        raise ValueError(f"context is {given}; the model needs {needed}")
