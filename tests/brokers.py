@@ -10,11 +10,11 @@ from pathlib import Path
 from string import Template
 
 import redis
-from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from tests.kafka_jars import KAFKA, PartMissingError, find_java, kafka_jars
 from tests.processes import ChildProcess, accepts_connections, free_port
+from tests.topics import has_metadata
 
 _START_TIMEOUT_S = 60.0
 
@@ -35,7 +35,7 @@ class KafkaBroker:
         self._java += ["-cp", f"{kafka_jars()}/*"]
         self._directory = directory
         self._port = free_port()
-        self._properties, self._data = directory / "server.properties", directory / "data"
+        self._properties, self._data = directory / "server.properties", directory / "kafka"
         self._process: ChildProcess | None = None
 
     @property
@@ -55,7 +55,7 @@ class KafkaBroker:
         self._process = ChildProcess([*self._java, "kafka.Kafka", self._properties], self._directory / "kafka.log")
         self._process.wait_until(lambda: accepts_connections(self._port), _START_TIMEOUT_S)
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
-        self._process.wait_until(lambda: _has_metadata(admin), _START_TIMEOUT_S)
+        self._process.wait_until(lambda: has_metadata(admin), _START_TIMEOUT_S)
 
     def stop(self) -> None:
         """Shut down in order (SIGTERM)."""
@@ -70,6 +70,12 @@ class KafkaBroker:
         if self._process is not None and self._process.running:
             self.stop()
         self.start()
+
+    def discard(self) -> None:
+        """End the broker and remove its data."""
+        if self._process is not None:
+            self.kill()
+        shutil.rmtree(self._data, ignore_errors=True)
 
     def _format(self) -> None:
         template = Template((KAFKA / "server.properties").read_text())
@@ -90,7 +96,7 @@ class RedisServer:
             PartMissingError: no ``redis-server`` on this machine.
         """
         self._executable = find_redis_server()
-        self._directory = directory
+        self._data, self._log = directory / "redis", directory / "redis.log"
         self._port = free_port()
         self._options: tuple[str, ...] = ()
         self._process: ChildProcess | None = None
@@ -130,10 +136,17 @@ class RedisServer:
             self.stop()
         self._start()
 
+    def discard(self) -> None:
+        """End the server and remove its data."""
+        if self._process is not None:
+            self.kill()
+        shutil.rmtree(self._data, ignore_errors=True)
+
     def _start(self) -> None:
-        command = [self._executable, "--bind", "127.0.0.1", "--port", str(self._port), "--dir", str(self._directory)]
+        self._data.mkdir(exist_ok=True)
+        command = [self._executable, "--bind", "127.0.0.1", "--port", str(self._port), "--dir", str(self._data)]
         command += ["--save", "", "--maxmemory-policy", "noeviction", *self._options]
-        self._process = ChildProcess(command, self._directory / "redis.log")
+        self._process = ChildProcess(command, self._log)
         self._process.wait_until(self._answers, _START_TIMEOUT_S)
 
     def _answers(self) -> bool:
@@ -165,10 +178,3 @@ def _running(process: ChildProcess | None) -> ChildProcess:
     if process is None:
         raise RuntimeError("call start() first")
     return process
-
-
-def _has_metadata(admin: AdminClient) -> bool:
-    try:
-        return bool(admin.list_topics(timeout=1).brokers)
-    except KafkaException:
-        return False

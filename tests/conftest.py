@@ -15,8 +15,11 @@ import pytest
 import redis
 
 from tests.brokers import KafkaBroker, RedisServer
+from tests.kafka_docker import DockerBroker
 from tests.kafka_jars import PartMissingError
 from tests.topics import Topics
+
+OwnKafka = KafkaBroker | DockerBroker
 
 _MISSING = pytest.StashKey[dict[str, str]]()
 
@@ -36,20 +39,17 @@ class GivenRedis:
 
 
 @pytest.fixture(scope="session")
-def kafka(request: pytest.FixtureRequest) -> Iterator[KafkaBroker | GivenKafka]:
+def kafka(request: pytest.FixtureRequest) -> Iterator[OwnKafka | GivenKafka]:
     """A broker for the whole run, at ``kafka.bootstrap``."""
     given = os.environ.get("TENFOLD_TEST_BOOTSTRAP_SERVERS")
     if given:
         yield GivenKafka(given)
         return
     with tempfile.TemporaryDirectory(prefix="tenfold-kafka-") as directory:
-        try:
-            broker = KafkaBroker(Path(directory))
-        except PartMissingError as missing:
-            _do_without(request.config, "Kafka", missing)
+        broker = _new_kafka(Path(directory), request.config)
         broker.start()
         yield broker
-        broker.kill()  # nobody reads its data again
+        broker.discard()
 
 
 @pytest.fixture(scope="session")
@@ -60,13 +60,27 @@ def redis_server(request: pytest.FixtureRequest) -> Iterator[RedisServer | Given
         yield GivenRedis(given)
         return
     with tempfile.TemporaryDirectory(prefix="tenfold-redis-") as directory:
-        try:
-            server = RedisServer(Path(directory))
-        except PartMissingError as missing:
-            _do_without(request.config, "Redis", missing)
+        server = _new_redis(Path(directory), request.config)
         server.start()
         yield server
-        server.kill()
+        server.discard()
+
+
+@pytest.fixture
+def own_kafka(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OwnKafka]:
+    """A started broker of the test's own, to be stopped, killed and restarted."""
+    broker = _new_kafka(tmp_path, request.config)
+    broker.start()
+    yield broker
+    broker.discard()
+
+
+@pytest.fixture
+def own_redis(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the test's own, not started yet: the test says what it keeps."""
+    server = _new_redis(tmp_path, request.config)
+    yield server
+    server.discard()
 
 
 @pytest.fixture
@@ -79,7 +93,7 @@ def redis_url(redis_server: RedisServer | GivenRedis) -> str:
 
 
 @pytest.fixture
-def topics(kafka: KafkaBroker | GivenKafka) -> Iterator[Topics]:
+def topics(kafka: OwnKafka | GivenKafka) -> Iterator[Topics]:
     """Create topics that no other test sees: ``topics.create("transactions", partitions=3)`` returns the full name."""
     made = Topics(kafka.bootstrap)
     yield made
@@ -98,8 +112,25 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(f"real {part} tests were skipped: {reason}", yellow=True)
 
 
-def _do_without(config: pytest.Config, part: str, missing: PartMissingError) -> NoReturn:
+def _new_kafka(directory: Path, config: pytest.Config) -> OwnKafka:
+    try:
+        return DockerBroker()
+    except PartMissingError as no_docker:
+        try:
+            return KafkaBroker(directory)
+        except PartMissingError as no_jars:
+            _do_without(config, "Kafka", f"{no_docker}; {no_jars}")
+
+
+def _new_redis(directory: Path, config: pytest.Config) -> RedisServer:
+    try:
+        return RedisServer(directory)
+    except PartMissingError as missing:
+        _do_without(config, "Redis", str(missing))
+
+
+def _do_without(config: pytest.Config, part: str, reason: str) -> NoReturn:
     if os.environ.get("CI") == "true":
-        pytest.fail(f"CI needs a real {part}: {missing}", pytrace=False)
-    config.stash.setdefault(_MISSING, {})[part] = str(missing)
-    pytest.skip(f"no real {part}: {missing}")
+        pytest.fail(f"CI needs a real {part}: {reason}", pytrace=False)
+    config.stash.setdefault(_MISSING, {})[part] = reason
+    pytest.skip(f"no real {part}: {reason}")

@@ -4,7 +4,9 @@ import time
 import uuid
 from collections.abc import Mapping
 
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 _TIMEOUT_S = 30.0
 
@@ -49,3 +51,11 @@ class Topics:
             and len(found.partitions) == partitions
             and all(partition.leader >= 0 for partition in found.partitions.values())
         )
+
+
+def has_metadata(admin: AdminClient) -> bool:
+    """Say whether the broker answers within a second."""
+    try:
+        return bool(admin.list_topics(timeout=1).brokers)
+    except KafkaException:
+        return False

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import redis
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from tests.brokers import KafkaBroker, RedisServer
-from tests.conftest import GivenKafka, GivenRedis
+from tests.conftest import GivenKafka, OwnKafka
 from tests.processes import accepts_connections
 from tests.topics import Topics
 
@@ -34,10 +34,12 @@ def committed_values(bootstrap: str, topic: str) -> list[bytes]:
         while True:
             message = consumer.poll(30)
             assert message is not None, f"{topic} was not read to its end within 30 s"
-            if message.error():
-                assert message.error().name() == "_PARTITION_EOF", message.error()
+            error, value = message.error(), message.value()
+            if error is not None:
+                assert error.code() == KafkaError._PARTITION_EOF, error
                 return values
-            values.append(message.value())
+            assert value is not None
+            values.append(value)
     finally:
         consumer.close()
 
@@ -49,7 +51,7 @@ def transactional_producer(bootstrap: str, transactional_id: str) -> Producer:
 
 
 def test_read_committed_shows_a_committed_transaction_and_hides_an_aborted_one(
-    kafka: KafkaBroker | GivenKafka, topics: Topics, group_id: str
+    kafka: OwnKafka | GivenKafka, topics: Topics, group_id: str
 ) -> None:
     topic = topics.create("scores")
     producer = transactional_producer(kafka.bootstrap, group_id)
@@ -62,9 +64,7 @@ def test_read_committed_shows_a_committed_transaction_and_hides_an_aborted_one(
     assert committed_values(kafka.bootstrap, topic) == [b"kept"]
 
 
-def test_topics_of_one_name_are_apart_and_have_their_partitions(
-    kafka: KafkaBroker | GivenKafka, topics: Topics
-) -> None:
+def test_topics_of_one_name_are_apart_and_have_their_partitions(kafka: OwnKafka | GivenKafka, topics: Topics) -> None:
     other = Topics(kafka.bootstrap)
     try:
         one, two = topics.create("transactions", partitions=3), other.create("transactions", partitions=2)
@@ -90,54 +90,30 @@ def test_redis_runs_a_script_as_one_step(redis_url: str, group_id: str) -> None:
         client.delete(mark)
 
 
-@pytest.fixture
-def own_broker(kafka: KafkaBroker | GivenKafka, tmp_path: Path) -> KafkaBroker:
-    """A broker that a test may kill, where the run's own one comes from jars too."""
-    if not isinstance(kafka, KafkaBroker):
-        pytest.skip("the broker of this run is not the tests' own")
-    return KafkaBroker(tmp_path)
+def test_a_killed_broker_comes_back_with_its_address_and_its_data(own_kafka: OwnKafka) -> None:
+    address, topic = own_kafka.bootstrap, Topics(own_kafka.bootstrap).create("scores")
+    producer = transactional_producer(address, "writer")
+    producer.begin_transaction()
+    producer.produce(topic, b"kept")
+    producer.commit_transaction(30)
 
+    own_kafka.kill()
+    own_kafka.restart()
 
-def test_a_killed_broker_comes_back_with_its_address_and_its_data(own_broker: KafkaBroker) -> None:
-    own_broker.start()
-    try:
-        address, topic = own_broker.bootstrap, Topics(own_broker.bootstrap).create("scores")
-        producer = transactional_producer(address, "writer")
-        producer.begin_transaction()
-        producer.produce(topic, b"kept")
-        producer.commit_transaction(30)
-
-        own_broker.kill()
-        own_broker.restart()
-
-        assert own_broker.bootstrap == address
-        assert committed_values(address, topic) == [b"kept"]
-    finally:
-        own_broker.kill()
-
-
-@pytest.fixture
-def own_redis(redis_server: RedisServer | GivenRedis, tmp_path: Path) -> RedisServer:
-    """A Redis that a test may kill."""
-    if not isinstance(redis_server, RedisServer):
-        pytest.skip("the Redis of this run is not the tests' own")
-    return RedisServer(tmp_path)
+    assert own_kafka.bootstrap == address
+    assert committed_values(address, topic) == [b"kept"]
 
 
 @pytest.mark.parametrize(("appendonly", "after"), [(True, b"kept"), (False, None)])
 def test_a_killed_redis_keeps_what_it_was_told_to_keep(
     own_redis: RedisServer, appendonly: bool, after: bytes | None
 ) -> None:
-    server = own_redis
-    server.start(appendonly=appendonly)
-    try:
-        with redis.Redis.from_url(server.url) as client:
-            client.set("key", "kept")
-            server.kill()
-            server.restart()
-            assert client.get("key") == after
-    finally:
-        server.kill()
+    own_redis.start(appendonly=appendonly)
+    with redis.Redis.from_url(own_redis.url) as client:
+        client.set("key", "kept")
+        own_redis.kill()
+        own_redis.restart()
+        assert client.get("key") == after
 
 
 PARENT = """
@@ -154,8 +130,9 @@ sys.stdin.read()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
-def test_a_killed_test_run_leaves_no_broker_and_no_redis_behind(own_broker: KafkaBroker, tmp_path: Path) -> None:
-    del own_broker  # without Java this test is skipped there
+def test_a_killed_test_run_leaves_no_broker_and_no_redis_behind(kafka: OwnKafka | GivenKafka, tmp_path: Path) -> None:
+    if not isinstance(kafka, KafkaBroker):
+        pytest.skip("the broker of this run is not a process of the tests")
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
