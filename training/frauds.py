@@ -14,12 +14,12 @@ from training.habits import Habits, any_merchant, usual_hours
 
 Users = npt.NDArray[np.integer]
 
-#: Stories that begin per user and day. With 1.8 payments a user and day they come to about 1 % of the payments.
-TAKEOVERS = 0.0011
-CARD_TESTS = 0.00075
-CREEPS = 0.00033
+#: Stories that begin per user and day. With 1.6 payments a user and day they come to about 1 % of the payments.
+TAKEOVERS = 0.0012
+CARD_TESTS = 0.0007
+CREEPS = 0.0002
 #: Chance that a merchant's terminal is skimmed from today on, and that one payment there is copied.
-SKIMS, COPIED = 0.001, 0.25
+SKIMS, COPIED = 0.001, 0.17
 SKIM_DAYS = 4
 
 
@@ -61,13 +61,13 @@ def card_tests(rng: np.random.Generator, habits: Habits, victims: Users, day_sta
 
 
 def creeping_amounts(rng: np.random.Generator, habits: Habits, victims: Users, day_start_ms: int) -> Events:
-    """A shared or cloned card: one or two payments a day at the user's own hours, dearer from day to day."""
-    counts = rng.integers(8, 17, len(victims))
+    """A shared or cloned card: two or three payments a day at the user's own hours, dearer from day to day."""
+    counts = rng.integers(10, 21, len(victims))
     user = np.repeat(victims, counts)
     n = len(user)
     nth = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
     progress = nth / np.repeat(counts - 1, counts)
-    day = np.floor(nth / 1.6)
+    day = np.floor(nth / 2.5)
     created_at_ms = day_start_ms + day * DAY_MS + usual_hours(rng, habits, user) * HOUR_MS
     amounts = np.exp(habits.log_amount[user] + 0.3 + 1.9 * progress + 0.35 * rng.standard_normal(n))
     is_vpn = rng.random(n) < np.maximum(habits.vpn[user], 0.1)

@@ -38,9 +38,9 @@ def draw_habits(rng: np.random.Generator, users: int) -> Habits:
     """Return the habits of ``users`` people in a town with a merchant for every five of them, but at least 100."""
     weights = 1 / np.arange(6, max(100, users // 5) + 6) ** 0.9
     popularity = np.cumsum(weights) / weights.sum()
-    first_peak = np.where(rng.random(users) < 0.18, rng.normal(24.5, 1.5, users), rng.normal(12.5, 2.5, users))
-    micropayer = rng.random(users) < 0.2
-    vpn_kind = rng.choice(3, users, p=[0.15, 0.25, 0.6])  # at home, now and then, hardly ever
+    first_peak = np.where(rng.random(users) < 0.14, rng.normal(24.5, 1.5, users), rng.normal(12.5, 2.5, users))
+    micropayer = rng.random(users) < 0.12
+    vpn_kind = rng.choice(3, users, p=[0.12, 0.22, 0.66])  # at home, now and then, hardly ever
     return Habits(
         visits_a_day=rng.gamma(3.0, 0.45, users),
         peaks=np.stack([first_peak, rng.normal(19.5, 2.0, users)], axis=1),
@@ -49,7 +49,7 @@ def draw_habits(rng: np.random.Generator, users: int) -> Habits:
         log_spread=rng.uniform(0.45, 0.9, users),
         drift=rng.normal(0, 0.003, users),
         vpn=np.array([0.85, 0.2, 0.02])[vpn_kind],
-        burst=np.where(micropayer, rng.uniform(0.1, 0.3, users), rng.uniform(0.01, 0.08, users)),
+        burst=np.where(micropayer, rng.uniform(0.05, 0.2, users), rng.uniform(0.01, 0.06, users)),
         micropayer=micropayer,
         favourites=_popular(rng, popularity, (users, FAVOURITES)),
         popularity=popularity,
@@ -101,7 +101,7 @@ def honest_day(rng: np.random.Generator, habits: Habits, trips: Trips, day: int,
     hours = (usual_hours(rng, habits, visitor) + np.where(travels, trips.shift[visitor], 0)) % 24
 
     bursts = rng.random(len(visitor)) < habits.burst[visitor]
-    counts = np.where(bursts, 1 + rng.geometric(0.3, len(visitor)), 1)
+    counts = np.where(bursts, 1 + rng.geometric(0.35, len(visitor)), 1)
     user, travels = np.repeat(visitor, counts), np.repeat(travels, counts)
     n = len(user)
     gaps = rng.lognormal(np.log(70), 1.0, n)  # seconds
