@@ -1,0 +1,49 @@
+# Everything is installed into the checkout: uv in .tools/ (unless it is on PATH), packages in .venv/.
+PYTHON ?= python3
+
+export UV_PYTHON_DOWNLOADS := never
+export UV_PROJECT_ENVIRONMENT := .venv
+unexport VIRTUAL_ENV
+
+UV := $(shell command -v uv || echo .tools/bin/uv)
+# --inexact: what one target installed, another does not take away
+SYNC = $(UV) sync --frozen --inexact --python "$$($(PYTHON) -c 'import sys; print(sys._base_executable)')"
+
+.PHONY: help demo test lint typecheck bench
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.* ## /\1\t/p' Makefile | expand -t 12
+
+demo: .venv/.demo ## score simulated transactions on an embedded broker and watch
+	.venv/bin/tenfold demo
+
+test: .venv/.all ## run every test that this machine allows
+	.venv/bin/pytest
+
+lint: .venv/.all ## check the style, the format and that uv.lock fits pyproject.toml
+	$(UV) lock --check --quiet
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+
+typecheck: .venv/.all ## check the types
+	.venv/bin/mypy
+
+bench: .venv/.all ## measure the scorer on this machine
+	.venv/bin/python -m benchmarks.short
+
+# What a target needs is installed once, and again when pyproject.toml or uv.lock change.
+.venv/.demo: pyproject.toml uv.lock | $(UV)
+	$(SYNC) --no-dev --extra demo
+	@touch $@
+
+.venv/.all: pyproject.toml uv.lock | $(UV)
+	$(SYNC) --all-extras
+	@touch $@
+
+.tools/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "Tenfold needs Python 3.11, 3.12 or 3.13. '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." \
+	    "Name another: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv .tools || { rm -rf .tools; \
+	  echo "'$(PYTHON)' cannot make virtual environments. On Debian: apt-get install python3-venv" >&2; exit 1; }
+	.tools/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
