@@ -1,7 +1,7 @@
 """Read the network out of a Keras file, ``.keras`` or whole-model ``.h5``, without TensorFlow or Keras.
 
 A Keras file is a layer graph in JSON and weights in HDF5; no code in it is ever run. Of all the graphs there are,
-this reads the one that :func:`models.lstm.build_lstm_model` makes and the plain ``Sequential`` of the project's origin
+this reads those that :func:`models.lstm.build_lstm_model` makes and the plain ``Sequential`` of the project's origin
 (no masking, no normalisation, no context). Anything else is refused by name.
 """
 
@@ -21,7 +21,6 @@ from models.features import PADDING
 from models.network import Dense, Floats32, Lstm, Network
 
 _PASSED_OVER = {"Dropout"}  # layers that do nothing when scoring
-_MASK_OPERATIONS = {"NotEqual", "Any"}  # how Keras writes the mask of Masking into the graph, beside the layers
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,8 @@ class _Layer:
     name: str
     config: dict[str, Any]
     inputs: tuple[str, ...]
-    number: int  # among the layers of its kind in the file
+    number: int  # among the layers of its kind beside it
+    within: "_Layer | None" = None  # the Sequential that holds it, where that is itself a layer
 
 
 Weights = Callable[[_Layer], list[npt.NDArray[np.generic]]]
@@ -62,16 +62,17 @@ def read_network(path: Path) -> Network:
 
 
 def _keras_weights(file: h5py.File, layer: _Layer) -> list[npt.NDArray[np.generic]]:
-    name = layer.kind.lower() + (f"_{layer.number}" if layer.number else "")
-    holder = file["layers"][name]
+    holder = file
+    for part in (layer.within, layer) if layer.within else (layer,):
+        holder = holder["layers"][part.kind.lower() + (f"_{part.number}" if part.number else "")]
     variables = holder["cell"]["vars"] if layer.kind == "LSTM" else holder["vars"]
     return [variables[key][()] for key in sorted(variables, key=int)]
 
 
 def _h5_weights(file: h5py.File, layer: _Layer) -> list[npt.NDArray[np.generic]]:
-    holder = file["model_weights"][layer.name]
+    holder = file["model_weights"][layer.within.name if layer.within else layer.name]
     names = [name.decode() if isinstance(name, bytes) else name for name in holder.attrs["weight_names"]]
-    return [holder[name][()] for name in names]
+    return [holder[name][()] for name in names if not layer.within or layer.name in name.split("/")]
 
 
 class _Reader:
@@ -100,7 +101,6 @@ class _Reader:
         masked, scale, offset = self._rescaling(self._before(first))
         if masked.kind == "Masking":
             masked = self._before(self._expect(masked, "Masking", mask_value=PADDING))
-            self._unread -= {name for name in self._unread if self._layers[name].kind in _MASK_OPERATIONS}
         sequence_length, n_features = self._input(masked, "[steps, features]", 2)
         if self._unread:
             raise self._refusal(self._layers[min(self._unread)], "has no place in it")
@@ -118,28 +118,38 @@ class _Reader:
             output=Dense(*self._arrays(output, 2)),
         )
 
-    def _read_layers(self, graph: dict[str, Any]) -> Iterator[_Layer]:
+    def _read_layers(
+        self, graph: dict[str, Any], previous: tuple[str, ...] = (), within: _Layer | None = None
+    ) -> Iterator[_Layer]:
+        """Yield the layers of a graph, those of a Sequential inside it in that one's place."""
         if graph["class_name"] not in ("Functional", "Sequential"):
             raise ValueError(f"cannot serve {self._path}: it holds a {graph['class_name']}, not a model of layers")
         numbers: dict[str, int] = {}
-        previous: tuple[str, ...] = ()
+        stands_for: dict[str, tuple[str, ...]] = {}  # a Sequential's name -> its last layer
         for entry in graph["config"]["layers"]:
             kind, config = entry["class_name"], entry["config"]
             shape = config.get("batch_input_shape")  # Keras 2 has no input layer in a Sequential
             if shape and kind != "InputLayer":
                 yield _Layer("InputLayer", "input", {"batch_shape": shape}, (), 0)
                 previous = ("input",)
-            inputs = previous if graph["class_name"] == "Sequential" else _inputs(entry["inbound_nodes"])
-            layer = _Layer(kind, config["name"], config, inputs, numbers.get(kind, 0))
-            if entry.get("module", "keras.layers") != "keras.layers" and kind not in _MASK_OPERATIONS:
-                raise self._refusal(layer, f"is a layer of {entry['module']}, not of Keras")
+            if graph["class_name"] == "Functional":
+                previous = tuple(n for name in _inputs(entry["inbound_nodes"]) for n in stands_for.get(name, (name,)))
+            layer = _Layer(kind, config["name"], config, previous, numbers.get(kind, 0), within)
             numbers[kind] = layer.number + 1
-            previous = (layer.name,)
-            yield layer
+            if kind == "Sequential" and not within:
+                for inner in self._read_layers(entry, previous, layer):
+                    previous = (inner.name,)
+                    yield inner
+                stands_for[layer.name] = previous
+            elif entry.get("module", "keras.layers") != "keras.layers":
+                raise self._refusal(layer, f"is a layer of {entry['module']}, not of Keras")
+            elif not (within and kind == "InputLayer"):
+                previous = (layer.name,)
+                yield layer
 
     def _last(self) -> _Layer:
         read = {name for layer in self._layers.values() for name in layer.inputs}
-        last = [layer for layer in self._layers.values() if layer.name not in read and layer.kind != "Any"]
+        last = [layer for layer in self._layers.values() if layer.name not in read]
         if len(last) != 1:
             raise ValueError(f"cannot serve {self._path}: it has {len(last)} outputs, not one probability")
         return last[0]
@@ -200,12 +210,12 @@ class _Reader:
     def _refusal(self, layer: _Layer, what: str) -> ValueError:
         return ValueError(
             f"cannot serve {self._path}: layer {layer.name!r} ({layer.kind}) {what}; "
-            "train with models.lstm.build_lstm_model, or see docs of models.keras_file for what is read"
+            "build it with models.lstm.build_lstm_model, or as its plain form LSTM, Dropout, LSTM, Dropout, Dense, Dense"
         )
 
 
 def _inputs(nodes: object) -> tuple[str, ...]:
-    """Return the names of the layers whose output a node of a functional graph takes, masks left out."""
+    """Return the names of the layers whose output a node of a functional graph takes."""
     if isinstance(nodes, dict):
         if nodes.get("class_name") == "__keras_tensor__":
             return (nodes["config"]["keras_history"][0],)

@@ -24,8 +24,8 @@ def build_lstm_model(
     """Return the compiled network: two LSTMs over the window, the context joined after them, one probability.
 
     Inputs are ``sequence`` ``float32 [n, T, F]``, :data:`~models.features.PADDING` in every feature behind a window's
-    length, and, where ``context_width`` is not 0, ``context`` ``float32 [n, C]``; the output is ``float32 [n, 1]``.
-    Windows must have at least one step, and padding only behind their steps: cuDNN computes no others.
+    length, and, where ``context_width`` is not 0, ``context`` ``float32 [n, C]``, given as a list of the two. The
+    output is ``float32 [n, 1]``. Windows must have at least one step, and padding only behind their steps: cuDNN computes no others.
 
     ``scale`` and ``offset`` (one number a feature) normalise inside the network, ``x * scale + offset``, so that
     serving needs no file beside it; ``context_scale`` and ``context_offset`` do so for the context.
@@ -36,21 +36,34 @@ def build_lstm_model(
     normalise_sequence = _rescaling("sequence", scale, offset, n_features)
     normalise_context = _rescaling("context", context_scale, context_offset, context_width)
 
-    sequence = keras.Input((sequence_length, n_features), name="sequence", dtype="float32")
-    hidden = normalise_sequence(keras.layers.Masking(PADDING, name="masking")(sequence))
-    hidden = keras.layers.LSTM(lstm_units[0], return_sequences=True, name="lstm_1")(hidden)
-    hidden = keras.layers.Dropout(dropout)(hidden)
-    hidden = keras.layers.LSTM(lstm_units[1], name="lstm_2")(hidden)
-    hidden = keras.layers.Dropout(dropout)(hidden)
-    inputs = [sequence]
+    window = [
+        keras.Input((sequence_length, n_features), name="sequence", dtype="float32"),
+        keras.layers.Masking(PADDING, name="masking"),
+        *normalise_sequence,
+        keras.layers.LSTM(lstm_units[0], return_sequences=True, name="lstm_1"),
+        keras.layers.Dropout(dropout),
+        keras.layers.LSTM(lstm_units[1], name="lstm_2"),
+        keras.layers.Dropout(dropout),
+    ]
+    head = [
+        keras.layers.Dense(dense_units, activation="relu", name="dense"),
+        keras.layers.Dense(1, activation="sigmoid", name="fraud_probability"),
+    ]
+    # The window is a Sequential of its own: Keras writes the mask of a functional graph as operations beside the
+    # layers, and then cannot read its own .h5.
     if context_width:
+        sequence = keras.Input((sequence_length, n_features), name="sequence", dtype="float32")
         context = keras.Input((context_width,), name="context", dtype="float32")
-        hidden = keras.layers.Concatenate()([hidden, normalise_context(context)])
-        inputs.append(context)
-    hidden = keras.layers.Dense(dense_units, activation="relu", name="dense")(hidden)
-    probability = keras.layers.Dense(1, activation="sigmoid", name="fraud_probability")(hidden)
-
-    model = keras.Model(inputs if context_width else sequence, probability, name="lstm_fraud_model")
+        hidden = keras.Sequential(window, name="window")(sequence)
+        beside = context
+        for layer in normalise_context:
+            beside = layer(beside)
+        hidden = keras.layers.Concatenate(name="join")([hidden, beside])
+        for layer in head:
+            hidden = layer(hidden)
+        model = keras.Model([sequence, context], hidden, name="lstm_fraud_model")
+    else:
+        model = keras.Sequential([*window, *head], name="lstm_fraud_model")
     model.compile(
         optimizer=keras.optimizers.Adam(learning_rate),
         loss="binary_crossentropy",
@@ -61,10 +74,10 @@ def build_lstm_model(
 
 def _rescaling(
     name: str, scale: Sequence[float] | None, offset: Sequence[float] | None, width: int
-) -> keras.layers.Layer:
-    """Return the normalisation as a layer without weights, the identity where none is given."""
+) -> list[keras.layers.Layer]:
+    """Return the normalisation as a layer without weights, no layer where none is given."""
     if scale is None and offset is None:
-        return lambda tensor: tensor
+        return []
     if scale is None or offset is None or len(scale) != width or len(offset) != width:
         raise ValueError(f"the {name} has {width} columns: its scale and its offset must be that many numbers each")
-    return keras.layers.Rescaling([float(x) for x in scale], [float(x) for x in offset], name=f"normalise_{name}")
+    return [keras.layers.Rescaling([float(x) for x in scale], [float(x) for x in offset], name=f"normalise_{name}")]

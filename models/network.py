@@ -48,6 +48,6 @@ def identical(a: object, b: object) -> bool:
         return type(a) is type(b) and all(
             identical(getattr(a, field.name), getattr(b, field.name)) for field in fields(a)
         )
-    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
-        return np.array_equal(a, b)
-    return a == b if not isinstance(b, np.ndarray) else False
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return np.array_equal(a, b)  # type: ignore[arg-type]  # None equals no array
+    return a == b
