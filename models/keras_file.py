@@ -210,7 +210,7 @@ class _Reader:
     def _refusal(self, layer: _Layer, what: str) -> ValueError:
         return ValueError(
             f"cannot serve {self._path}: layer {layer.name!r} ({layer.kind}) {what}; "
-            "build it with models.lstm.build_lstm_model, or as its plain form LSTM, Dropout, LSTM, Dropout, Dense, Dense"
+            "build it with models.lstm.build_lstm_model, or as a plain LSTM, Dropout, LSTM, Dropout, Dense, Dense"
         )
 
 

@@ -25,7 +25,8 @@ def build_lstm_model(
 
     Inputs are ``sequence`` ``float32 [n, T, F]``, :data:`~models.features.PADDING` in every feature behind a window's
     length, and, where ``context_width`` is not 0, ``context`` ``float32 [n, C]``, given as a list of the two. The
-    output is ``float32 [n, 1]``. Windows must have at least one step, and padding only behind their steps: cuDNN computes no others.
+    output is ``float32 [n, 1]``. Windows must have at least one step and padding only behind their steps: cuDNN
+    computes no others.
 
     ``scale`` and ``offset`` (one number a feature) normalise inside the network, ``x * scale + offset``, so that
     serving needs no file beside it; ``context_scale`` and ``context_offset`` do so for the context.

@@ -59,8 +59,8 @@ def raw_window(transactions: Sequence[Transaction], preset: str, max_age_ms: int
         if amount < 0:
             raise ValueError(f"transactions[{position}] has a negative 'amount': {amount}")
         flags = VPN if _number(transaction.get("is_vpn", 0), "is_vpn", position) else 0
-        # each is a transaction of its own here, whatever ids the dicts may carry
-        events[position] = (_epoch_ms(transaction["created_at"], position), position + 1, amount, 0, flags)
+        events[position] = (_epoch_ms(transaction["created_at"], position), 0, amount, 0, flags)
+    events["transaction"] = np.arange(1, len(events) + 1)  # all different, whatever ids the dicts may carry
     users = np.zeros(len(events), np.int64)
     return advance(Windows.empty(1, len(events)), users, events, max_age_ms).scored.take(slice(-1, None))
 
