@@ -106,7 +106,8 @@ class OpenVinoRuntime:
         except RuntimeError as error:
             raise ModelFileError(f"OpenVINO cannot run {_named(model)}: {error}") from error
         self._request = compiled.create_infer_request()
-        last = {port.get_any_name(): port.get_partial_shape()[-1] for port in compiled.inputs}
+        # where normalising is the identity it is folded away, and the input answers to several names
+        last = {name: port.get_partial_shape()[-1] for port in compiled.inputs for name in port.get_names()}
         self._widths = _widths(model, {name: size.get_length() for name, size in last.items() if size.is_static})
 
     def predict(

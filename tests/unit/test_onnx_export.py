@@ -1,5 +1,7 @@
 """The graph that serves is the network that was trained."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -55,6 +57,16 @@ def test_what_stands_behind_a_window_is_never_seen(padding: float, runtime: str)
     features = golden.features.copy()
     features[np.arange(10) >= golden.windows.lengths[:, None]] = padding
     probabilities = served.predict(features, golden.windows.lengths)
+    assert np.abs(probabilities - golden.probabilities).max() <= TOLERANCE
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_normalisation_that_changes_nothing_is_no_obstacle(runtime: str) -> None:
+    golden = read_golden(KERAS_FILES / "origin.npz")
+    origin = read_network(KERAS_FILES / "origin.keras")
+    identity = replace(origin, scale=np.ones(4, np.float32), offset=np.zeros(4, np.float32))
+    served = open_runtime(runtime, to_onnx(identity).SerializeToString())
+    probabilities = served.predict(golden.features, golden.windows.lengths)
     assert np.abs(probabilities - golden.probabilities).max() <= TOLERANCE
 
 
