@@ -25,12 +25,15 @@ PROBABILITY_DECIMALS = 6
 TRUNCATED_BYTES = 65_536
 
 
+Headers = list[tuple[str, str | bytes | None]]  # as confluent-kafka wants them
+
+
 class Output(NamedTuple):
     """A record to publish."""
 
     key: bytes | None
     value: bytes | None
-    headers: list[tuple[str, bytes]]
+    headers: Headers
 
 
 class Verdict(NamedTuple):
@@ -43,22 +46,22 @@ class Verdict(NamedTuple):
 
 def rounded(probabilities: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Return probabilities as they are published."""
-    return np.round(probabilities.astype(np.float64), PROBABILITY_DECIMALS)
+    return np.asarray(np.round(probabilities.astype(np.float64), PROBABILITY_DECIMALS), np.float64)
 
 
 def encode_scores(
     transactions: Sequence[Transaction],
-    probabilities: npt.NDArray[np.floating],
+    probabilities: npt.NDArray[np.float64],
     window_lengths: Ints,
     verdict: Verdict,
     scored_at: str,
 ) -> list[bytes]:
-    """Return the value of each transaction's score; ``probabilities`` are finite."""
+    """Return the value of each transaction's score; ``probabilities`` are finite and :func:`rounded`."""
     model_version, threshold, sequence_length = verdict
     encode = FRAUD_SCORE.dump_json
     values = []
     for transaction, probability, length in zip(
-        transactions, rounded(probabilities).tolist(), window_lengths.tolist(), strict=True
+        transactions, probabilities.tolist(), window_lengths.tolist(), strict=True
     ):
         score: FraudScore = {
             "transaction_id": transaction["transaction_id"],
@@ -77,7 +80,7 @@ def encode_scores(
     return values
 
 
-def source_headers(topic: str, partition: int, offset: int) -> list[tuple[str, bytes]]:
+def source_headers(topic: str, partition: int, offset: int) -> Headers:
     """Return the headers by which a score names the input record that it answers."""
     return [(SOURCE_TOPIC, topic.encode()), (SOURCE_PARTITION, b"%d" % partition), (SOURCE_OFFSET, b"%d" % offset)]
 

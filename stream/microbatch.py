@@ -15,7 +15,7 @@ import numpy.typing as npt
 from models.spec import BundleSpec
 from models.window import Advanced, Ints, Windows, advance
 from stream.decode import DeadLetter, Decoded, Reason, decode
-from stream.encode import Output, Verdict, dead_letter, encode_scores, source_headers
+from stream.encode import Output, Verdict, dead_letter, encode_scores, rounded, source_headers
 from stream.window_store import Load, Loaded, Mark, Save
 
 
@@ -76,6 +76,7 @@ class ScoredBatch:
 
     batch: MicroBatch
     scores: list[Output]
+    partitions: list[int]  # of the scores
     dead_letters: list[Output]
     reasons: list[Reason]
     states: dict[int, State]  # by partition
@@ -83,6 +84,11 @@ class ScoredBatch:
     insufficient: int
     window_misses: int
     window_hits: int
+
+    @property
+    def users(self) -> list[bytes]:
+        """Return the scores' keys."""
+        return [score.key or b"" for score in self.scores]
 
     @property
     def saves(self) -> list[Save]:
@@ -105,7 +111,7 @@ class MarkMovedError(Exception):
 Timer = Callable[[str], AbstractContextManager[object]]  # times a stage by its name
 
 
-def score_batch(  # noqa: PLR0913
+def score_batch(
     batch: MicroBatch,
     store: Store,
     model: Model,
@@ -135,9 +141,10 @@ def score_batch(  # noqa: PLR0913
         places = _group_by_user(batch, decoded)
     with timer("load"):
         loaded = _load(batch, places, store, before)
-    states, scored, probabilities, unscorable = _advance_and_score(decoded, places, loaded, model, timer)
+    states, scored, raw, unscorable = _advance_and_score(decoded, places, loaded, model, timer)
     with timer("encode"):
         spec = model.spec
+        probabilities = rounded(raw)
         good = np.setdiff1d(np.arange(len(decoded.rows)), unscorable)
         verdict = Verdict(spec.model_version, spec.threshold, spec.sequence_length)
         transactions = [decoded.transactions[row] for row in good.tolist()]
@@ -146,6 +153,7 @@ def score_batch(  # noqa: PLR0913
             Output(batch.keys[row], value, source_headers(batch.topic, batch.partitions[row], batch.offsets[row]))
             for row, value in zip(decoded.rows[good].tolist(), values, strict=True)
         ]
+        partitions = [batch.partitions[row] for row in decoded.rows[good].tolist()]
         dead = decoded.dead + [
             DeadLetter(row, Reason.NOT_SCORABLE, "the model's answer is not a finite number: keep it for its makers")
             for row in decoded.rows[unscorable].tolist()
@@ -155,6 +163,7 @@ def score_batch(  # noqa: PLR0913
     return ScoredBatch(
         batch,
         scores,
+        partitions,
         dead_letters,
         [letter.reason for letter in dead],
         states,

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from stream.errors import TenfoldError
+
 PREFIX = "TENFOLD_"
 CONFIG_FILE = f"{PREFIX}CONFIG"
 _FOREIGN = f"{PREFIX}TEST_"  # the test suite's own addresses
@@ -38,8 +40,10 @@ _OWNED_KAFKA_PROPERTIES = {
 }
 
 
-class SettingsError(Exception):
+class SettingsError(TenfoldError):
     """The settings cannot be used; the message names each one at fault and what to do."""
+
+    exit_code = 2
 
 
 def _scalar(value: object) -> object:

@@ -1,0 +1,207 @@
+"""Taking a partition up: find out where it stands, bring its windows up to date, say where to go on.
+
+Runs in a thread beside the service's loop, so that the partitions that are ready go on. Everything it writes to Redis
+is compared and set, so that two owners, one of them stale, cannot spoil each other's windows.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from secrets import token_hex
+
+import numpy as np
+from confluent_kafka import (
+    OFFSET_INVALID,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+
+from models.spec import BundleSpec
+from models.window import Windows, advance
+from stream.clients import open_client, reader_config
+from stream.decode import decode
+from stream.metrics import Metrics
+from stream.recovery import Cause, Found, Plan, plan
+from stream.settings import Settings
+from stream.window_store import Load, Mark, Save, WindowStore
+
+log = logging.getLogger(__name__)
+
+_CALL_S = 2.0
+_CHUNK = 10_000
+
+Commit = Callable[[int, int], None]  # partition, offset
+
+
+class NotTakenUpError(Exception):
+    """The partition could not be taken up now; trying again may help. The message says what was in the way."""
+
+
+class CancelledError(Exception):
+    """The partition is not this process's any more, or the process is asked to stop."""
+
+
+@dataclass(frozen=True)
+class Recoverer:
+    """What taking a partition up needs. It has clients of its own: a ``Consumer`` serves one thread at a time."""
+
+    settings: Settings
+    admin: AdminClient
+    store: WindowStore
+    spec: BundleSpec
+    metrics: Metrics
+
+    def take_up(self, partition: int, commit: Commit, cancelled: Callable[[], bool]) -> Mark:
+        """Return the mark at which scoring goes on; the windows are there, and the group's offset is committed.
+
+        ``commit`` commits an offset as the group's member, which only the service's own thread may do.
+
+        Raises:
+            NotTakenUpError: Kafka does not answer, or somebody else moved the mark.
+            CancelledError: ``cancelled`` says so.
+            redis.RedisError: Redis does not answer.
+        """
+        reader = open_client(Consumer, reader_config(self.settings))
+        try:
+            found = self._find(reader, partition, cancelled)
+            decision = plan(found, self.settings.start_from)
+            self._report(partition, found, decision)
+            if decision.commit is not None:
+                commit(partition, decision.commit)
+            mark = self._begin(partition, found, decision)
+            if decision.behind:
+                mark = self._advance(reader, partition, mark, decision.start, cancelled)
+        except KafkaException as error:
+            raise NotTakenUpError(f"Kafka: {error.args[0].str()}") from None
+        finally:
+            reader.close()
+        if decision.new_epoch and found.mark is not None:
+            dropped = self.store.drop_epoch(partition, found.mark.epoch)
+            log.info("dropped the windows of the old epoch", extra={"partition": partition, "windows": dropped})
+        return mark
+
+    def _find(self, reader: Consumer, partition: int, cancelled: Callable[[], bool]) -> Found:
+        topic = self.settings.input_topic
+        log_start, log_end = reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=_CALL_S)
+        return Found(
+            topic_id=self._topic_id(),
+            mark=self.store.mark(partition),
+            committed=self._committed(reader, partition, cancelled),
+            log_start=log_start,
+            log_end=log_end,
+        )
+
+    def _topic_id(self) -> str:
+        topic = self.settings.input_topic
+        described = self.admin.describe_topics(TopicCollection([topic]), request_timeout=_CALL_S)
+        return str(described[topic].result().topic_id)
+
+    def _committed(self, reader: Consumer, partition: int, cancelled: Callable[[], bool]) -> int | None:
+        """Return the group's committed offset; wait while a dead owner's transaction holds it back (KIP-447)."""
+        told = False
+        while not cancelled():
+            try:
+                [answer] = reader.committed([TopicPartition(self.settings.input_topic, partition)], _CALL_S)
+            except KafkaException as error:
+                if error.args[0].code() not in {KafkaError._TIMED_OUT, KafkaError.UNSTABLE_OFFSET_COMMIT}:
+                    raise
+                if not told:
+                    log.info(
+                        "the committed offset is not known yet: a transaction of another process is still open, "
+                        "or the group's coordinator does not answer",
+                        extra={"partition": partition},
+                    )
+                told = True
+                continue
+            if answer.error is not None:
+                raise KafkaException(answer.error)
+            return None if answer.offset == OFFSET_INVALID else int(answer.offset)
+        raise CancelledError
+
+    def _report(self, partition: int, found: Found, decision: Plan) -> None:
+        self.metrics.recoveries.labels(decision.cause).inc()
+        self.metrics.events_lost.inc(decision.events_lost)
+        rebuilt_in_part = decision.new_epoch and decision.behind and found.log_start > 0
+        if rebuilt_in_part:
+            self.metrics.history_lost.inc()
+        level = logging.INFO if decision.cause in {Cause.NONE, Cause.FRESH_GROUP} else logging.WARNING
+        log.log(
+            level,
+            "taking a partition up",
+            extra={
+                "partition": partition,
+                "cause": str(decision.cause),
+                "start": decision.start,
+                "windows_from": decision.windows_from,
+                "new_epoch": decision.new_epoch,
+                "events_lost": decision.events_lost,
+                "log_start": found.log_start,
+                "windows_may_lack_history": rebuilt_in_part,
+            },
+        )
+
+    def _begin(self, partition: int, found: Found, decision: Plan) -> Mark:
+        """Return the mark that the windows are at; in a new epoch, set it."""
+        if not decision.new_epoch and found.mark is not None:
+            return found.mark
+        mark = Mark(found.topic_id, token_hex(8), decision.windows_from)
+        self._save(Save(partition, found.mark, mark, [], Windows.empty(0, self.spec.sequence_length)))
+        return mark
+
+    def _advance(self, reader: Consumer, partition: int, mark: Mark, end: int, cancelled: Callable[[], bool]) -> Mark:
+        """Bring the windows from ``mark`` up to ``end``; publish nothing."""
+        for messages, next_offset in self._read(reader, partition, mark.offset, end, cancelled):
+            target = mark._replace(offset=next_offset)
+            decoded = decode(
+                [message.key() for message in messages],
+                [message.value() for message in messages],
+                [message.timestamp()[1] for message in messages],
+            )
+            rows: dict[bytes, int] = {}
+            places = np.array([rows.setdefault(user, len(rows)) for user in decoded.users], np.int64)
+            users = list(rows)
+            [loaded] = self.store.load([Load(partition, mark.epoch, users)])
+            if loaded.mark != mark:
+                raise NotTakenUpError("another process moved the mark")
+            windows = advance(loaded.windows, places, decoded.records, self.spec.window_max_age_ms).state
+            self._save(Save(partition, mark, target, users, windows))
+            mark = target
+            self.metrics.recovered_events.inc(len(messages))
+            log.debug("windows brought forward", extra={"partition": partition, "offset": mark.offset, "end": end})
+        return mark
+
+    def _save(self, save: Save) -> None:
+        if self.store.save([save]) != [True]:
+            raise NotTakenUpError("another process moved the mark")
+
+    def _read(
+        self, reader: Consumer, partition: int, begin: int, end: int, cancelled: Callable[[], bool]
+    ) -> Iterator[tuple[list[Message], int]]:
+        """Yield the log from ``begin`` up to ``end`` in chunks, each with the offset behind it.
+
+        Offsets have gaps: the range ends at the first record at or past ``end``, or at the end of the partition.
+        """
+        reader.assign([TopicPartition(self.settings.input_topic, partition, begin)])
+        at = begin
+        while at < end:
+            if cancelled():
+                raise CancelledError
+            chunk: list[Message] = []
+            first = reader.poll(_CALL_S)
+            for message in [first, *reader.consume(_CHUNK, 0)] if first else []:
+                problem = message.error()
+                offset = message.offset()
+                if problem is not None and problem.code() != KafkaError._PARTITION_EOF:
+                    raise KafkaException(problem)
+                if problem is not None or offset is None or offset >= end:
+                    at = end
+                    break
+                chunk.append(message)
+                at = offset + 1
+            if chunk or at == end:
+                yield chunk, at

@@ -1,0 +1,110 @@
+"""librdkafka's configuration for each role, from the settings. What is set by hand wins, where it may be set."""
+
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from confluent_kafka import KafkaError, KafkaException
+
+from stream.partitioner import OWN_PARTITIONER
+from stream.settings import Settings, SettingsError
+
+Client = TypeVar("Client")
+
+_librdkafka = logging.getLogger("tenfold.librdkafka")
+
+#: A killed process leaves its transaction open, and its partitions wait until the broker has timed it out.
+TRANSACTION_TIMEOUT_MS = 10_000
+
+
+class Contact:
+    """Whether Kafka answers, as librdkafka's error callback tells it."""
+
+    def __init__(self) -> None:
+        self.lost = False
+
+    def on_error(self, error: KafkaError) -> None:
+        """Take librdkafka's word."""
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self.lost = True
+
+
+def common_config(settings: Settings) -> dict[str, Any]:
+    """Return what every client has."""
+    return {
+        "bootstrap.servers": settings.bootstrap_servers,
+        "client.id": f"tenfold-{settings.instance_id}" if settings.instance_id else "tenfold",
+        "reconnect.backoff.max.ms": 1000,
+        "logger": _librdkafka,
+        **settings.kafka,
+    }
+
+
+def consumer_config(settings: Settings) -> dict[str, Any]:
+    """Return the configuration of the group's member."""
+    config = {
+        "session.timeout.ms": 10_000,
+        "fetch.error.backoff.ms": 50,
+        **common_config(settings),
+        "group.id": settings.group_id,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",  # where to start is decided by the table of recovery
+        "isolation.level": "read_committed",
+        "partition.assignment.strategy": "range",
+    }
+    if settings.instance_id:
+        config["group.instance.id"] = settings.instance_id
+    return config
+
+
+def reader_config(settings: Settings) -> dict[str, Any]:
+    """Return the configuration of a consumer that reads ranges of the log and the group's offsets; it never joins."""
+    return {
+        **common_config(settings),
+        "group.id": settings.group_id,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "error",
+        "isolation.level": "read_committed",
+    }
+
+
+def producer_config(settings: Settings) -> dict[str, Any]:
+    """Return the configuration of an idempotent producer."""
+    return {
+        "linger.ms": 5,
+        "message.max.bytes": 16_777_216,  # a dead letter is as large as its input; the broker has the last word
+        "queue.buffering.max.messages": max(100_000, 2 * settings.batch_size),
+        **common_config(settings),
+        "enable.idempotence": True,
+        "partitioner": OWN_PARTITIONER,
+        "delivery.report.only.error": True,
+    }
+
+
+def transactional_config(settings: Settings) -> dict[str, Any]:
+    """Return the configuration of the producer whose transactions carry scores and offsets."""
+    return {
+        "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+        # the default of 100 is a tail of 100 ms whenever a transaction begins while the last one's markers are written
+        "retry.backoff.ms": 5,
+        **producer_config(settings),
+        "transactional.id": f"{settings.group_id}-{settings.instance_id or uuid4()}",
+    }
+
+
+def open_client(make: Callable[[dict[str, Any]], Client], config: dict[str, Any]) -> Client:
+    """Make a client.
+
+    Raises:
+        SettingsError: librdkafka refuses a property, which the message names.
+    """
+    try:
+        return make(config)
+    except KafkaException as error:
+        cause = error.args[0]
+        reason = cause.str() if isinstance(cause, KafkaError) else str(cause)
+        raise SettingsError(f"TENFOLD_KAFKA__… is refused by librdkafka: {reason}") from None

@@ -1,0 +1,89 @@
+"""``/metrics``, ``/healthz`` and ``/readyz`` on one small HTTP server."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
+
+from stream.settings import SettingsError
+
+#: A loop that has not come round for so long is stuck; its longest honest step is a broker's patience of 20 s.
+STUCK_AFTER_S = 60.0
+
+
+@dataclass
+class Health:
+    """What the service says of itself; written by its loop, read by the HTTP server."""
+
+    clock: Callable[[], float] = time.monotonic
+    why_not_ready: str | None = "starting"  # None is ready
+    last_turn: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.turn()
+
+    def turn(self) -> None:
+        """Say that the loop has come round."""
+        self.last_turn = self.clock()
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the loop has not come round for too long."""
+        return self.clock() - self.last_turn > STUCK_AFTER_S
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Say nothing: a probe every second is not news."""
+
+
+def serve(host: str, port: int, registry: CollectorRegistry, health: Health) -> Callable[[], None]:
+    """Serve metrics and health; return a function that stops the server.
+
+    Raises:
+        SettingsError: the port is taken, or the address is not this machine's.
+    """
+    metrics_app = make_wsgi_app(registry)
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path == "/metrics":
+            answer: Iterable[bytes] = metrics_app(environ, start_response)
+            return answer
+        if path == "/healthz":
+            good, body = not health.stuck, {"alive": not health.stuck}
+        elif path == "/readyz":
+            good, body = health.why_not_ready is None, {"ready": health.why_not_ready is None}
+            if health.why_not_ready is not None:
+                body["why"] = health.why_not_ready  # type: ignore[assignment]
+        else:
+            start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
+            return [b"/metrics, /healthz and /readyz are here\n"]
+        status = "200 OK" if good else "503 Service Unavailable"
+        start_response(status, [("Content-Type", "application/json")])
+        return [json.dumps(body).encode() + b"\n"]
+
+    try:
+        server = make_server(host, port, app, _Server, _QuietHandler)
+    except OSError as error:
+        raise SettingsError(
+            f"TENFOLD_METRICS_PORT: cannot listen on {host}:{port}: {error.strerror}; "
+            "give each process a port of its own, or 0 for none"
+        ) from None
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+
+    return stop

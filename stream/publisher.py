@@ -1,0 +1,222 @@
+"""Publishing a micro-batch: scores, dead letters and offsets, all or nothing.
+
+After librdkafka's ``examples/transactions.c``: every class of error has its own branch.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from stream.clients import TRANSACTION_TIMEOUT_MS, open_client, producer_config, transactional_config
+from stream.encode import Output
+from stream.settings import Settings
+
+_CALL_S = 2.0  # between two looks at whether to give up
+_PATIENCE_S = 2 * TRANSACTION_TIMEOUT_MS / 1000  # by then the broker has ended the transaction itself
+_STOPPING_S = 3.0
+
+_FENCED = {
+    KafkaError._FENCED,
+    KafkaError.PRODUCER_FENCED,
+    KafkaError.INVALID_PRODUCER_EPOCH,
+    KafkaError.FENCED_INSTANCE_ID,
+}
+
+Offsets = Mapping[int, int]  # partition -> next offset to read
+
+
+class NotPublishedError(Exception):
+    """Nothing of the batch was published, and none of its offsets committed."""
+
+    def __init__(self, error: KafkaError, *, refused: bool = False) -> None:
+        super().__init__(error.str())
+        self.too_large = refused and error.code() in {
+            KafkaError.MSG_SIZE_TOO_LARGE,
+            KafkaError.INVALID_MSG_SIZE,
+            KafkaError.RECORD_LIST_TOO_LARGE,
+        }
+
+
+class ProducerLostError(Exception):
+    """This producer cannot go on and the outcome may be unknown: open another, and ask the table of recovery."""
+
+    def __init__(self, error: KafkaError) -> None:
+        super().__init__(error.str())
+        self.fenced = error.code() in _FENCED
+        self.fenced_instance = error.code() == KafkaError.FENCED_INSTANCE_ID
+
+
+class Publisher(Protocol):
+    """How the service publishes a batch, in either mode of delivery."""
+
+    def publish(
+        self, scores: Iterable[Output], dead_letters: Iterable[Output], offsets: Offsets, group: object
+    ) -> None:
+        """Publish, and commit ``offsets`` for ``group``, the group metadata that the batch was fetched under.
+
+        Raises:
+            NotPublishedError: no part of it happened, or in at-least-once delivery no offset was committed.
+            ProducerLostError: the outcome may be unknown.
+        """
+
+    def close(self) -> None:
+        """Let go of the producer."""
+
+
+def open_publisher(settings: Settings, consumer: Consumer, stopping: Callable[[], bool]) -> Publisher:
+    """Return the publisher that ``settings.delivery`` asks for.
+
+    Raises:
+        ProducerLostError: the broker does not let this producer begin.
+    """
+    if settings.delivery == "at-least-once":
+        return AtLeastOncePublisher(settings, consumer, stopping)
+    return TransactionalPublisher(settings, stopping)
+
+
+class _Outbox:
+    """A producer, and the first error that a delivery report brought."""
+
+    def __init__(self, config: dict[str, Any], settings: Settings) -> None:
+        self.producer: Producer = open_client(Producer, config)
+        self._topics = (settings.output_topic, settings.dlq_topic)
+        self.refused: KafkaError | None = None
+
+    def produce(self, scores: Iterable[Output], dead_letters: Iterable[Output], give_up: Callable[[], bool]) -> None:
+        self.refused = None
+        for topic, outputs in zip(self._topics, (scores, dead_letters), strict=True):
+            for output in outputs:
+                self._produce_one(topic, output, give_up)
+
+    def _produce_one(self, topic: str, output: Output, give_up: Callable[[], bool]) -> None:
+        key, value, headers = output
+        while True:
+            try:
+                self.producer.produce(topic, value=value, key=key, headers=headers, on_delivery=self._on_delivery)
+            except BufferError:  # librdkafka's queue is full: let it drain
+                if give_up():
+                    raise
+                self.producer.poll(0.1)
+            except KafkaException as error:  # refused by librdkafka itself, before any broker
+                self.refused = error.args[0]
+                raise
+            else:
+                return
+
+    def _on_delivery(self, error: KafkaError | None, _: Message) -> None:
+        if error is not None and (self.refused is None or self.refused.code() == KafkaError._PURGE_QUEUE):
+            self.refused = error
+
+
+class TransactionalPublisher:
+    """One Kafka transaction a batch: scores, dead letters and offsets are readable together or not at all."""
+
+    def __init__(self, settings: Settings, stopping: Callable[[], bool]) -> None:
+        self._topic = settings.input_topic
+        self._stopping = stopping
+        self._outbox = _Outbox(transactional_config(settings), settings)
+        self._producer = self._outbox.producer
+        # ends what a predecessor of this transactional.id has left open
+        self._insist(lambda: self._producer.init_transactions(_CALL_S), self._deadline())
+
+    def publish(
+        self, scores: Iterable[Output], dead_letters: Iterable[Output], offsets: Offsets, group: object
+    ) -> None:
+        """Publish in one transaction; see :class:`Publisher`."""
+        give_up = self._deadline()
+        positions = [TopicPartition(self._topic, partition, offset) for partition, offset in offsets.items()]
+        try:
+            self._producer.begin_transaction()
+            self._outbox.produce(scores, dead_letters, give_up)
+            self._insist(lambda: self._producer.send_offsets_to_transaction(positions, group, _CALL_S), give_up)
+            self._insist(lambda: self._producer.commit_transaction(_CALL_S), give_up)
+        except BufferError:
+            raise ProducerLostError(KafkaError(KafkaError._QUEUE_FULL)) from None
+        except KafkaException as error:
+            cause: KafkaError = error.args[0]
+            refused = self._outbox.refused
+            self._abort(cause)
+            raise NotPublishedError(refused or cause, refused=refused is not None) from None
+
+    def close(self) -> None:
+        """Let go of the producer; a transaction left open is the broker's, or the successor's, to end."""
+        self._producer.close()
+
+    def _abort(self, cause: KafkaError) -> None:
+        if cause.fatal():
+            raise ProducerLostError(cause)
+        try:
+            self._insist(lambda: self._producer.abort_transaction(_CALL_S), self._deadline())
+        except KafkaException as error:
+            raise ProducerLostError(error.args[0]) from None
+
+    def _insist(self, call: Callable[[], object], give_up: Callable[[], bool]) -> None:
+        """Repeat a call while librdkafka says that repeating may help; it resumes where it stood.
+
+        Raises:
+            KafkaException: the transaction has to be aborted.
+            ProducerLostError: the producer is of no use any more, or the time is over.
+        """
+        while True:
+            try:
+                call()
+            except KafkaException as error:
+                cause: KafkaError = error.args[0]
+                if cause.txn_requires_abort():
+                    raise
+                if cause.fatal() or not cause.retriable() or give_up():
+                    raise ProducerLostError(cause) from None
+            else:
+                return
+
+    def _deadline(self) -> Callable[[], bool]:
+        return _deadline(self._stopping)
+
+
+class AtLeastOncePublisher:
+    """Scores and dead letters first, then the offsets: a crash in between repeats scores, and loses none."""
+
+    def __init__(self, settings: Settings, consumer: Consumer, stopping: Callable[[], bool]) -> None:
+        self._topic = settings.input_topic
+        self._consumer = consumer
+        self._stopping = stopping
+        self._outbox = _Outbox(producer_config(settings), settings)
+
+    def publish(
+        self,
+        scores: Iterable[Output],
+        dead_letters: Iterable[Output],
+        offsets: Offsets,
+        group: object,  # noqa: ARG002 -- the consumer commits under its own generation
+    ) -> None:
+        """Publish, wait for every acknowledgement, commit; see :class:`Publisher`."""
+        give_up = _deadline(self._stopping)
+        positions = [TopicPartition(self._topic, partition, offset) for partition, offset in offsets.items()]
+        try:
+            self._outbox.produce(scores, dead_letters, give_up)
+            while self._outbox.producer.flush(_CALL_S) and not self._outbox.refused:
+                if give_up():
+                    raise ProducerLostError(KafkaError(KafkaError._TIMED_OUT))
+            if self._outbox.refused is None:
+                self._consumer.commit(offsets=positions, asynchronous=False)
+        except BufferError:
+            raise ProducerLostError(KafkaError(KafkaError._QUEUE_FULL)) from None
+        except KafkaException as error:
+            cause: KafkaError = error.args[0]
+            if cause.fatal():
+                raise ProducerLostError(cause) from None
+            raise NotPublishedError(cause, refused=self._outbox.refused is not None) from None
+        if self._outbox.refused is not None:
+            raise NotPublishedError(self._outbox.refused, refused=True)
+
+    def close(self) -> None:
+        """Let go of the producer."""
+        self._outbox.producer.close()
+
+
+def _deadline(stopping: Callable[[], bool]) -> Callable[[], bool]:
+    """Return a function that says when to stop insisting; sooner once the process is asked to stop."""
+    begun = time.monotonic()
+    return lambda: time.monotonic() - begun > (_STOPPING_S if stopping() else _PATIENCE_S)

@@ -1,0 +1,143 @@
+"""``tenfold score``: put the parts together, check that what they need is there, and run."""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import redis
+from confluent_kafka import Consumer, KafkaException
+from confluent_kafka.admin import AdminClient
+from prometheus_client import CollectorRegistry
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from models.bundle import BundleError, LoadedBundle, load_bundle, resolve_model
+from models.runtime import MissingRuntimeError
+from stream import health, logs
+from stream.catch_up import Recoverer
+from stream.clients import Contact, common_config, consumer_config, open_client
+from stream.errors import TenfoldError
+from stream.metrics import Metrics
+from stream.publisher import open_publisher
+from stream.service import Service
+from stream.settings import Settings, mask_url
+from stream.window_store import WindowStore, connect
+
+log = logging.getLogger(__name__)
+
+_CHECK_S = 10.0
+
+
+class StartError(TenfoldError):
+    """The scorer cannot start; the message says what is missing and what to do."""
+
+
+def run(settings: Settings, stop: threading.Event) -> None:
+    """Score until ``stop`` is set.
+
+    Raises:
+        StartError: model, broker, topic or Redis is missing.
+        SettingsError: a setting cannot be used.
+        stream.service.OutageError: Kafka or Redis went away and did not come back.
+        stream.service.FencedError: another process has this one's instance id.
+    """
+    logs.configure(settings.log_level, settings.log_format)
+    model = _load_model(settings)
+    client = connect(settings)
+    _check_redis(client, settings)
+    contact = Contact()
+    consumer = open_client(Consumer, {**consumer_config(settings), "error_cb": contact.on_error})
+    _check_topics(consumer, settings)
+
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    metrics = Metrics(registry)
+    metrics.model_info.labels(model.spec.model_version, model.spec.preset, settings.runtime).set(1)
+    state = health.Health()
+    store = WindowStore(
+        client,
+        settings.group_id,
+        settings.input_topic,
+        model.spec.sequence_length,
+        ttl_s=settings.window_ttl_days * 86_400,
+    )
+    admin = open_client(AdminClient, common_config(settings))
+    service = Service(
+        settings,
+        consumer,
+        lambda: open_publisher(settings, consumer, stop.is_set),
+        contact,
+        Recoverer(settings, admin, store, model.spec, metrics),
+        store,
+        model,
+        metrics,
+        state,
+        stop,
+    )
+    stop_serving: Callable[[], None] = lambda: None  # noqa: E731
+    if settings.metrics_port:
+        stop_serving = health.serve(settings.metrics_host, settings.metrics_port, registry, state)
+    log.info(
+        "scorer started",
+        extra={"model_version": model.spec.model_version, "delivery": settings.delivery, "group": settings.group_id},
+    )
+    try:
+        service.run()
+    finally:
+        stop_serving()
+        client.close()
+    log.info("scorer stopped")
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """Yield an event that SIGTERM and SIGINT set."""
+    stop = threading.Event()
+
+    def handle(_: int, __: FrameType | None) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _load_model(settings: Settings) -> LoadedBundle:
+    try:
+        directory = resolve_model(settings.model, settings.model_store)
+        return load_bundle(directory, settings.runtime, settings.runtime_threads)
+    except (BundleError, MissingRuntimeError) as error:
+        raise StartError(str(error)) from None
+
+
+def _check_redis(client: redis.Redis, settings: Settings) -> None:
+    try:
+        client.ping()
+    except redis.RedisError as error:
+        url = mask_url(settings.redis_url.get_secret_value())
+        raise StartError(f"Redis at {url} does not answer ({error}): start it, or set TENFOLD_REDIS_URL") from None
+
+
+def _check_topics(consumer: Consumer, settings: Settings) -> None:
+    try:
+        there = consumer.list_topics(timeout=_CHECK_S).topics
+    except KafkaException as error:
+        raise StartError(
+            f"Kafka at {settings.bootstrap_servers} does not answer ({error.args[0].str()}): "
+            "start it, or set TENFOLD_BOOTSTRAP_SERVERS"
+        ) from None
+    missing = [
+        topic for topic in (settings.input_topic, settings.output_topic, settings.dlq_topic) if topic not in there
+    ]
+    if missing:
+        raise StartError(
+            f"no topic {', '.join(missing)} at {settings.bootstrap_servers}: create with `tenfold topics create`"
+        )
