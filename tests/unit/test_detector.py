@@ -103,17 +103,21 @@ def test_a_value_that_is_no_number_is_refused_by_field_and_position(value: objec
         judge(LSTMFraudDetector(BASELINE), transactions)
 
 
-def test_the_threshold_is_the_bundles_own_and_seven_tenths_without_one(tmp_path: Path) -> None:
-    golden = read_golden(KERAS_FILES / "baseline.npz")
-    full = np.flatnonzero(golden.windows.lengths == 10)
-    row = full[np.abs(golden.probabilities[full] - 0.5).argmin()]  # between the two thresholds
-    names = PRESETS["baseline"]
-    transactions = [dict(zip(names, step, strict=True)) for step in golden.features[row].tolist()]
-    low = LSTMFraudDetector(make_bundle(tmp_path / "low", threshold=float(golden.probabilities[row]) - 0.01))
-    high = LSTMFraudDetector(make_bundle(tmp_path / "high", threshold=float(golden.probabilities[row]) + 0.01))
-    assert judge(low, transactions)["sequence_anomaly"] is True
-    assert judge(high, transactions)["sequence_anomaly"] is False
-    assert LSTMFraudDetector(BASELINE)._ready.threshold == 0.7
+@pytest.mark.parametrize("threshold", [0.4, 0.55])
+def test_the_threshold_is_the_bundles_own_and_seven_tenths_without_one(tmp_path: Path, threshold: float) -> None:
+    rng = np.random.default_rng(5)
+    steps = np.stack(
+        [rng.lognormal(4, 2, (3000, 10)), *rng.integers(0, [[[24]], [[2]], [[2]]], (3, 3000, 10))], axis=-1
+    )
+    from_low_to_high = steps[LSTMPredictor(BASELINE).predict(steps).argsort()[[0, 1000, 2000, -3, -2, -1]]]
+    windows = [[dict(zip(PRESETS["baseline"], step, strict=True)) for step in each] for each in from_low_to_high]
+    bundle = LSTMFraudDetector(make_bundle(tmp_path / "bundle", threshold=threshold))
+    file = LSTMFraudDetector(BASELINE)
+    for detector, limit in ((bundle, threshold), (file, 0.7)):
+        verdicts = [judge(detector, window) for window in windows]
+        assert {verdict["sequence_anomaly"] for verdict in verdicts} == {False, True}, "both must occur"
+        for verdict in verdicts:
+            assert verdict["sequence_anomaly"] is (verdict["fraud_probability"] > limit)
 
 
 def as_dicts(golden: Golden, row: int) -> list[dict[str, Any]]:
