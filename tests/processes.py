@@ -89,7 +89,7 @@ class ChildProcess:
                 raise StartError(f"process {self.pid} is not ready after {timeout_s:g} s:\n{self._last_lines()}")
             time.sleep(_POLL_INTERVAL_S)
 
-    def end(self, with_signal: signal.Signals, timeout_s: float = 30) -> None:
+    def end(self, with_signal: signal.Signals, timeout_s: float = 30) -> int:
         """Send the signal and wait for the end; a process that ignores it is killed after ``timeout_s`` seconds."""
         self._process.send_signal(with_signal)
         try:
@@ -97,6 +97,7 @@ class ChildProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        return self._process.returncode
 
     def _last_lines(self, count: int = 30) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-count:])

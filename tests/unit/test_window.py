@@ -1,5 +1,7 @@
 """advance() against a list per user."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -44,7 +46,7 @@ def run(stream: list[Arrival], cuts: list[int], length: int) -> tuple[list[list[
     """Advance a stream cut into micro-batches; return what was scored and what is kept at the end."""
     state, scored = Windows.empty(4, length), []
     bounds = [0, *sorted(cut % (len(stream) + 1) for cut in cuts), len(stream)]
-    for begin, end in zip(bounds, bounds[1:], strict=False):
+    for begin, end in pairwise(bounds):
         batch = stream[begin:end]
         users = np.array([user for user, _ in batch], np.int64)
         before = as_entries(state)
