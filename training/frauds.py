@@ -18,9 +18,8 @@ Users = npt.NDArray[np.integer]
 TAKEOVERS = 0.0012
 CARD_TESTS = 0.0007
 CREEPS = 0.0002
-#: Chance that a merchant's terminal is skimmed from today on, and that one payment there is copied.
-SKIMS, COPIED = 0.001, 0.17
-SKIM_DAYS = 4
+#: Chance that a merchant's terminal is skimmed from today on, for how many days, and how many cards it copies a day.
+SKIMS, SKIM_DAYS, CARDS_COPIED = 0.0004, 4, 2
 
 
 def account_takeovers(rng: np.random.Generator, habits: Habits, victims: Users, day_start_ms: int) -> Events:
@@ -44,7 +43,7 @@ def card_tests(rng: np.random.Generator, habits: Habits, victims: Users, day_sta
     user = np.repeat(victims, counts)
     n = len(user)
     cash_out = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts) >= np.repeat(tests, counts)
-    gaps = np.where(cash_out, rng.lognormal(np.log(20 * 60), 1.0, n), rng.lognormal(np.log(60), 1.0, n))  # seconds
+    gaps = np.where(cash_out, rng.lognormal(np.log(20 * 60), 1.0, n), rng.lognormal(np.log(40), 0.8, n))  # seconds
     hours = np.repeat(rng.uniform(0, 24, len(victims)), counts)
     created_at_ms = day_start_ms + hours * HOUR_MS + running_sum(gaps, counts) * 1000
     small = rng.normal(np.log(2.5), 0.6, n)
@@ -61,15 +60,15 @@ def card_tests(rng: np.random.Generator, habits: Habits, victims: Users, day_sta
 
 
 def creeping_amounts(rng: np.random.Generator, habits: Habits, victims: Users, day_start_ms: int) -> Events:
-    """A shared or cloned card: two or three payments a day at the user's own hours, dearer from day to day."""
+    """A shared or cloned card: about three payments a day at the user's own hours, dearer from day to day."""
     counts = rng.integers(10, 21, len(victims))
     user = np.repeat(victims, counts)
     n = len(user)
     nth = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
     progress = nth / np.repeat(counts - 1, counts)
-    day = np.floor(nth / 2.5)
+    day = np.floor(nth / 3)
     created_at_ms = day_start_ms + day * DAY_MS + usual_hours(rng, habits, user) * HOUR_MS
-    amounts = np.exp(habits.log_amount[user] + 0.3 + 1.9 * progress + 0.35 * rng.standard_normal(n))
+    amounts = np.exp(habits.log_amount[user] + 0.3 + 1.9 * progress + 0.25 * rng.standard_normal(n))
     is_vpn = rng.random(n) < np.maximum(habits.vpn[user], 0.1)
     merchants = np.repeat(any_merchant(rng, habits, len(victims)), counts)  # one shop that takes whatever it gets
     return make_events(user, created_at_ms, amounts, is_vpn, merchants, Scenario.CREEPING_AMOUNTS)
@@ -103,7 +102,9 @@ class Skimmers:
         """Return the users among the day's payments whose card is copied."""
         begins = (self.until <= day) & (rng.random(len(self.until)) < SKIMS)
         self.until[begins] = day + SKIM_DAYS
-        copied = (self.until[payments["merchant"]] > day) & (rng.random(len(payments)) < COPIED)
+        merchant = payments["merchant"]
+        chance = CARDS_COPIED / np.bincount(merchant, minlength=len(self.until))[merchant]
+        copied = (self.until[merchant] > day) & (rng.random(len(payments)) < chance)
         users: Users = np.unique(payments["user"][copied])
         return users
 

@@ -85,8 +85,8 @@ class Trips:
         return cls(np.zeros(users, np.int64), np.zeros(users))
 
     def depart(self, rng: np.random.Generator, day: int) -> Bools:
-        """Let about one in sixty of those at home leave for two to ten days; return ``bool [users]`` who is away."""
-        leaves = (self.until <= day) & (rng.random(len(self.until)) < 1 / 60)
+        """Let about one in 120 of those at home leave for two to ten days; return ``bool [users]`` who is away."""
+        leaves = (self.until <= day) & (rng.random(len(self.until)) < 1 / 120)
         self.until[leaves] = day + rng.integers(2, 11, leaves.sum())
         self.shift[leaves] = rng.integers(-9, 10, leaves.sum())
         return self.until > day
@@ -104,7 +104,7 @@ def honest_day(rng: np.random.Generator, habits: Habits, trips: Trips, day: int,
     counts = np.where(bursts, 1 + rng.geometric(0.35, len(visitor)), 1)
     user, travels = np.repeat(visitor, counts), np.repeat(travels, counts)
     n = len(user)
-    gaps = rng.lognormal(np.log(70), 1.0, n)  # seconds
+    gaps = rng.lognormal(np.log(180), 1.0, n)  # seconds
     gaps[np.cumsum(counts) - counts] = 0
     created_at_ms = day_start_ms + np.repeat(hours, counts) * HOUR_MS + running_sum(gaps, counts) * 1000
 

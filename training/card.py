@@ -1,0 +1,67 @@
+"""The model card that travels with a bundle."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from models.spec import BundleSpec
+from training.dataset import Dataset, Part
+
+
+def model_card(spec: BundleSpec, metrics: Mapping[str, Any], dataset: Dataset, training: str) -> str:
+    """Return ``card.md``; ``training`` is a sentence on how it was trained."""
+    stretches = "\n".join(
+        f"| {name} | {_instant(part.begin_ms)} | {_instant(part.end_ms)} | {len(part):,} | {part.fraud_rate:.2%} |"
+        for name, part in _parts(dataset).items()
+    )
+    return f"""# {spec.model_version}
+
+Scores the last of up to {spec.sequence_length} payments of a user: the probability that it is a fraud.
+
+Preset `{spec.preset}`; per step {", ".join(f"`{name}`" for name in spec.features)}. Hours and days are in {spec.zone};
+a payment counts for {spec.window_max_age_ms / 86_400_000:g} days.
+
+## Trained on
+
+| | from | to | windows | fraud |
+|---|---|---|--:|--:|
+{stretches}
+
+Label: {spec.label_rule}. Between training and validation lies the label delay of {spec.label_delay_days} days.
+{training} Frauds are not weighted or repeated, so probabilities keep the meaning of shares.
+
+## Measured on the test days
+
+| | |
+|---|--:|
+| AUC | {metrics["auc"]:.3f} |
+| average precision | {metrics["average_precision"]:.3f} |
+| precision at the threshold | {metrics["precision"]:.3f} |
+| recall at the threshold | {metrics["recall"]:.3f} |
+| payments flagged | {metrics["flagged"]:.2%} |
+| mean probability | {metrics["mean_probability"]:.2%} |
+| fraud rate | {metrics["fraud_rate"]:.2%} |
+| AUC, AP with all steps shuffled | {_ranking(metrics["shuffled"])} |
+| AUC, AP with the steps before the last shuffled | {_ranking(metrics["history_shuffled"])} |
+
+The threshold, {spec.threshold:.4f}, is the one above which {metrics["alert_budget"]:.1%} of the validation days'
+payments lie.
+
+## Not for
+
+Frauds that one user's payments do not show, such as a skimmed merchant; windows of fewer than
+{spec.sequence_length} payments are scored, with less to go by. Payments of other people in other places: train on
+your own.
+"""
+
+
+def _parts(dataset: Dataset) -> dict[str, Part]:
+    return {"training": dataset.train, "validation": dataset.validation, "test": dataset.test}
+
+
+def _instant(epoch_ms: int) -> str:
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _ranking(ranks: Mapping[str, float]) -> str:
+    return f"{ranks['auc']:.3f}, {ranks['average_precision']:.3f}"

@@ -1,0 +1,227 @@
+"""From recorded events and labels to what the network learns from: windows by replay, labels, a split by time.
+
+The windows are those that the scorer makes, because :func:`models.window.advance` makes them here too.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from models.features import step_features
+from models.hashing import merchant_hash, transaction_hash
+from models.window import RECORD, SEQUENCE_LENGTH, VPN, Records, Windows, advance
+from training.events import DAY_MS, Bools, Ints
+
+BATCH = 65_536  # events that are advanced at once
+
+TRANSACTION_COLUMNS = ("transaction_id", "user_id", "amount", "created_at")  # is_vpn and merchant_id are optional
+LABEL_COLUMNS = ("transaction_id", "is_fraud", "labelled_at")
+
+
+class TrainingDataError(ValueError):
+    """The data cannot be trained on; the message says why and what would help."""
+
+
+@dataclass(frozen=True)
+class History:
+    """Recorded transactions in order of event time (equal times as recorded), each once, with what is known of them."""
+
+    records: Records  # [n] RECORD
+    users: Ints  # [n] row of the user, 0 to n_users - 1
+    is_fraud: Bools  # [n] as labelled by the cut-off; no label is "not fraud"
+    cut_off_ms: int  # the last instant that anything is known of
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def created_at_ms(self) -> Ints:
+        """Event times, ``int64 [n]``."""
+        times: Ints = self.records["created_at_ms"]
+        return times
+
+
+@dataclass(frozen=True)
+class Part:
+    """Scored windows of one stretch of time, in order of their last events."""
+
+    windows: Windows  # [n]
+    features: npt.NDArray[np.float32]  # [n, T, F]
+    is_fraud: npt.NDArray[np.float32]  # [n] 0 or 1, the label of the window's last event
+    begin_ms: int  # event times are in [begin_ms, end_ms)
+    end_ms: int
+
+    def __len__(self) -> int:
+        return len(self.is_fraud)
+
+    @property
+    def fraud_rate(self) -> float:
+        """Share of windows whose last event is a fraud."""
+        return float(self.is_fraud.mean())
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Three stretches of time, in this order; between the first two lies the label delay."""
+
+    train: Part
+    validation: Part
+    test: Part
+
+    def __len__(self) -> int:
+        return len(self.train) + len(self.validation) + len(self.test)
+
+
+def read_history(directory: Path, cut_off: datetime | None = None) -> History:
+    """Read ``transactions.parquet`` and ``labels.parquet``, columns as in the messages.
+
+    A transaction id that is there twice counts once, the first. Of several labels of a transaction the one that
+    landed last counts; labels that landed after ``cut_off`` and transactions after it are not known. Without a
+    cut-off it is the last instant in the files.
+
+    Raises:
+        TrainingDataError: a file or a column is missing or has another type, or there is nothing in it.
+    """
+    transactions = _read(directory / "transactions.parquet", TRANSACTION_COLUMNS, ("is_vpn", "merchant_id"))
+    labels = _read(directory / "labels.parquet", LABEL_COLUMNS)
+    created_at_ms = _epoch_ms(transactions, "created_at", directory)
+    labelled_at_ms = _epoch_ms(labels, "labelled_at", directory)
+    if not len(created_at_ms):
+        raise TrainingDataError(f"{directory}/transactions.parquet holds no transaction: `tenfold simulate` makes some")
+    if cut_off is None:
+        cut_off_ms = int(max(created_at_ms.max(), labelled_at_ms.max(initial=0)))
+    else:
+        cut_off_ms = round(cut_off.timestamp() * 1000)
+
+    ids = _hashes(transactions["transaction_id"])
+    firsts = np.sort(np.unique(ids, return_index=True)[1])
+    firsts = firsts[created_at_ms[firsts] <= cut_off_ms]
+    rows = firsts[np.argsort(created_at_ms[firsts], kind="stable")]
+
+    records = np.zeros(len(rows), RECORD)
+    records["created_at_ms"] = created_at_ms[rows]
+    records["transaction"] = ids[rows]
+    records["amount"] = transactions["amount"].to_numpy()[rows]
+    if "merchant_id" in transactions.column_names:
+        merchants = transactions["merchant_id"].combine_chunks().dictionary_encode()
+        hashes = np.array([merchant_hash(name) for name in merchants.dictionary.to_pylist()] + [0], np.uint32)
+        records["merchant"] = hashes[pc.fill_null(merchants.indices, len(hashes) - 1).to_numpy()[rows]]
+    if "is_vpn" in transactions.column_names:
+        records["flags"] = np.where(pc.fill_null(transactions["is_vpn"], False).to_numpy()[rows], VPN, 0)
+    users = transactions["user_id"].combine_chunks().dictionary_encode().indices.to_numpy()[rows]
+    users = np.unique(users, return_inverse=True)[1].astype(np.int64)
+
+    landed = labelled_at_ms <= cut_off_ms
+    last_landed = np.argsort(labelled_at_ms, kind="stable")[::-1]
+    last_landed = last_landed[landed[last_landed]]
+    labelled, at = np.unique(_hashes(labels["transaction_id"])[last_landed], return_index=True)
+    verdicts = labels["is_fraud"].to_numpy()[last_landed][at]
+    is_fraud = np.isin(records["transaction"], labelled[verdicts])
+    return History(records, users, is_fraud, cut_off_ms)
+
+
+def replay(history: History, max_age_ms: int, sequence_length: int = SEQUENCE_LENGTH) -> Iterator[Windows]:
+    """Yield the scored window of every event, in order, :data:`BATCH` at a time."""
+    state = Windows.empty(int(history.users.max(initial=-1)) + 1, sequence_length)
+    for begin in range(0, len(history), BATCH):
+        batch = slice(begin, begin + BATCH)
+        users, rows = np.unique(history.users[batch], return_inverse=True)
+        advanced = advance(state.take(users), rows, history.records[batch], max_age_ms)
+        state.records[users], state.lengths[users] = advanced.state.records, advanced.state.lengths
+        yield advanced.scored
+
+
+def split(
+    history: History,
+    features: Sequence[str],
+    *,
+    max_age_ms: int,
+    zone: str,
+    label_delay_days: int,
+    validation_share: float = 0.12,
+    test_share: float = 0.2,
+) -> Dataset:
+    """Replay the history and split it by time: training, a gap of the label delay, validation, test.
+
+    Events in the last ``label_delay_days`` before the cut-off are left out, since nobody can have said yet what they
+    are. The shares are of the time that remains. The gap is what the label delay costs in service too: a model that
+    goes live knows no label younger than that. Windows reach back across the split, as they do in service.
+
+    Raises:
+        TrainingDataError: too little history, or a stretch without a fraud.
+    """
+    times = history.created_at_ms
+    delay_ms = label_delay_days * DAY_MS
+    begin_ms = int(times[0])
+    end_ms = min(int(times[-1]) + 1, history.cut_off_ms - delay_ms + 1)
+    span_ms = end_ms - begin_ms
+    test_ms = end_ms - int(test_share * span_ms)
+    validation_ms = test_ms - int(validation_share * span_ms)
+    train_end_ms = validation_ms - delay_ms
+    if train_end_ms - begin_ms < DAY_MS:
+        raise TrainingDataError(
+            f"too little history: {max(span_ms, 0) / DAY_MS:.1f} days are old enough to be labelled, and with a label "
+            f"delay of {label_delay_days} days less than one is left to train on; collect or simulate more days "
+            f"(at least {(label_delay_days + 1) / (1 - test_share - validation_share) + label_delay_days:.0f})"
+        )
+    windows = list(replay(history, max_age_ms))
+    whole = Windows(
+        np.concatenate([batch.records for batch in windows]), np.concatenate([batch.lengths for batch in windows])
+    )
+
+    def part(name: str, part_begin_ms: int, part_end_ms: int) -> Part:
+        rows = slice(*np.searchsorted(times, [part_begin_ms, part_end_ms]))
+        is_fraud = history.is_fraud[rows].astype(np.float32)
+        if not 0 < is_fraud.sum() < len(is_fraud):
+            raise TrainingDataError(
+                f"of the {len(is_fraud)} {name} events, {_day(part_begin_ms)} to {_day(part_end_ms)}, "
+                f"{int(is_fraud.sum())} are labelled as fraud, and both kinds are needed: check labels.parquet, or "
+                "take more users or days"
+            )
+        mine = whole.take(rows)
+        return Part(mine, step_features(mine, features, zone), is_fraud, part_begin_ms, part_end_ms)
+
+    return Dataset(
+        part("training", begin_ms, train_end_ms),
+        part("validation", validation_ms, test_ms),
+        part("test", test_ms, end_ms),
+    )
+
+
+def _read(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> pa.Table:
+    if not path.is_file():
+        raise TrainingDataError(f"{path} does not exist: `tenfold simulate --to {path.parent}` makes such a file")
+    present = pq.read_schema(path).names
+    missing = [name for name in columns if name not in present]
+    if missing:
+        raise TrainingDataError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(present)}")
+    table = pq.read_table(path, columns=[*columns, *(name for name in optional if name in present)])
+    for name in columns:
+        if table[name].null_count:
+            raise TrainingDataError(f"{path} has {table[name].null_count} rows without {name}; leave them out")
+    return table
+
+
+def _epoch_ms(table: pa.Table, column: str, directory: Path) -> Ints:
+    kind = table.schema.field(column).type
+    if not pa.types.is_timestamp(kind) or kind.tz is None:
+        raise TrainingDataError(f"{column} in {directory} is {kind}; it must be a timestamp with a time zone")
+    # what is finer than a millisecond is cut off, as the decoder does
+    milliseconds = table[column].cast(pa.timestamp("ms", tz="UTC"), safe=False).cast(pa.int64())
+    times: Ints = milliseconds.to_numpy().astype(np.int64)
+    return times
+
+
+def _hashes(ids: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
+    return np.fromiter(map(transaction_hash, ids.to_pylist()), np.uint64, len(ids))
+
+
+def _day(epoch_ms: int) -> str:
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC).date().isoformat()
