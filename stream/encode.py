@@ -1,21 +1,14 @@
 """Scores and dead letters to the records that are published. Pure."""
 
 from collections.abc import Sequence
+from json.encoder import encode_basestring as quoted
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from models.window import Ints
-from stream.contract import (
-    FRAUD_SCORE,
-    SOURCE_OFFSET,
-    SOURCE_PARTITION,
-    SOURCE_TOPIC,
-    DeadLetterHeaders,
-    FraudScore,
-    Transaction,
-)
+from stream.contract import SOURCE_OFFSET, SOURCE_PARTITION, SOURCE_TOPIC, DeadLetterHeaders, Transaction
 from stream.decode import DeadLetter
 
 #: Digits of a published probability. The verdicts are made from the rounded number, so that a reader can make them too.
@@ -26,6 +19,9 @@ TRUNCATED_BYTES = 65_536
 
 
 Headers = list[tuple[str, str | bytes | None]]  # as confluent-kafka wants them
+
+
+_JSON = {True: "true", False: "false"}
 
 
 class Output(NamedTuple):
@@ -58,31 +54,35 @@ def encode_scores(
 ) -> list[bytes]:
     """Return the value of each transaction's score; ``probabilities`` are finite and :func:`rounded`."""
     model_version, threshold, sequence_length = verdict
-    encode = FRAUD_SCORE.dump_json
+    rest = f',"profile_day":null,"model_version":{quoted(model_version)},"scored_at":"{scored_at}"}}'
     values = []
     for transaction, probability, length in zip(
         transactions, probabilities.tolist(), window_lengths.tolist(), strict=True
     ):
-        score: FraudScore = {
-            "transaction_id": transaction["transaction_id"],
-            "user_id": transaction["user_id"],
-            "created_at": transaction["created_at"],
-            "fraud_probability": probability,
-            "lstm_score": int(probability * 100),
-            "sequence_anomaly": probability > threshold,
-            "insufficient_history": length < sequence_length,
-            "window_length": length,
-            "profile_day": None,
-            "model_version": model_version,
-            "scored_at": scored_at,
-        }
-        values.append(encode(score))
+        # by hand: pydantic's dump_json takes 2 µs more an event, 5 % of the whole way; a test holds it to the contract
+        values.append(
+            f'{{"transaction_id":{quoted(transaction["transaction_id"])}'
+            f',"user_id":{quoted(transaction["user_id"])}'
+            f',"created_at":"{transaction["created_at"]}"'  # its pattern leaves nothing to escape
+            f',"fraud_probability":{probability!r}'
+            f',"lstm_score":{int(probability * 100)}'
+            f',"sequence_anomaly":{_JSON[probability > threshold]}'
+            f',"insufficient_history":{_JSON[length < sequence_length]}'
+            f',"window_length":{length}{rest}'.encode()
+        )
     return values
 
 
-def source_headers(topic: str, partition: int, offset: int) -> Headers:
-    """Return the headers by which a score names the input record that it answers."""
-    return [(SOURCE_TOPIC, topic.encode()), (SOURCE_PARTITION, b"%d" % partition), (SOURCE_OFFSET, b"%d" % offset)]
+def source_headers(topic: str, partitions: Sequence[int], offsets: Sequence[int]) -> list[Headers]:
+    """Return, for each score, the headers that name the input record it answers."""
+    place = {
+        partition: ((SOURCE_TOPIC, topic.encode()), (SOURCE_PARTITION, b"%d" % partition))
+        for partition in set(partitions)
+    }
+    return [
+        [*place[partition], (SOURCE_OFFSET, b"%d" % offset)]
+        for partition, offset in zip(partitions, offsets, strict=True)
+    ]
 
 
 def dead_letter(

@@ -149,11 +149,10 @@ def score_batch(
         verdict = Verdict(spec.model_version, spec.threshold, spec.sequence_length)
         transactions = [decoded.transactions[row] for row in good.tolist()]
         values = encode_scores(transactions, probabilities, scored.lengths, verdict, scored_at)
-        scores = [
-            Output(batch.keys[row], value, source_headers(batch.topic, batch.partitions[row], batch.offsets[row]))
-            for row, value in zip(decoded.rows[good].tolist(), values, strict=True)
-        ]
-        partitions = [batch.partitions[row] for row in decoded.rows[good].tolist()]
+        rows = decoded.rows[good].tolist()
+        partitions = [batch.partitions[row] for row in rows]
+        headers = source_headers(batch.topic, partitions, [batch.offsets[row] for row in rows])
+        scores = list(map(Output, [batch.keys[row] for row in rows], values, headers))
         dead = decoded.dead + [
             DeadLetter(row, Reason.NOT_SCORABLE, "the model's answer is not a finite number: keep it for its makers")
             for row in decoded.rows[unscorable].tolist()
