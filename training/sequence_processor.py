@@ -39,7 +39,7 @@ class SequenceProcessor:
             created_at = pd.to_datetime(created_at, format="ISO8601", utc=_has_offset(created_at))
         if isinstance(created_at.dtype, pd.DatetimeTZDtype):
             created_at = created_at.dt.tz_convert("UTC")
-        hour, day = created_at.dt.hour, created_at.dt.dayofweek
+        hour, day = created_at.dt.hour, created_at.dt.day_of_week
         return df.assign(
             hour_of_day=hour,
             day_of_week=day,

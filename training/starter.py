@@ -1,6 +1,7 @@
 """Rebuild the bundles that ship, presets `default` and `baseline`: ``python -m training.starter``.
 
-They are trained on simulated payments. The data is the same wherever it is made; weights may differ in the last digits from one machine to another.
+They are trained on simulated payments. The data is the same wherever it is made; weights may differ in the last digits
+from one machine to another.
 """
 
 import shutil

@@ -1,0 +1,244 @@
+"""From recorded events to a bundle: history, replay, split, the job."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pa = pytest.importorskip("pyarrow", reason="needs the training extra")
+pytest.importorskip("sklearn", reason="needs the training extra")
+
+import pyarrow.parquet as pq  # noqa: E402
+
+from models.hashing import merchant_hash, transaction_hash  # noqa: E402
+from models.window import VPN, WINDOW_MAX_AGE_MS  # noqa: E402
+from tests.reference import Entry, ReferenceWindow  # noqa: E402
+from training.dataset import BATCH, TrainingDataError, read_history, replay, split  # noqa: E402
+from training.events import DAY_MS  # noqa: E402
+from training.metrics import at_threshold, calibration, shuffle_steps, threshold_for  # noqa: E402
+from training.simulator import simulate, simulate_days, write_parquet  # noqa: E402
+
+BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+FEATURES = ("log_amount", "is_vpn")
+
+
+def at(day: float) -> datetime:
+    return BEGIN + timedelta(days=day)
+
+
+def transaction(name: str, day: float, amount: float = 1.0, user: str = "u", **more: Any) -> dict[str, Any]:
+    row = {"transaction_id": name, "user_id": user, "amount": amount, "created_at": at(day), "is_vpn": False}
+    return row | {"merchant_id": "m"} | more
+
+
+def label(name: str, is_fraud: bool, day: float) -> dict[str, Any]:
+    return {"transaction_id": name, "user_id": "u", "is_fraud": is_fraud, "labelled_at": at(day)}
+
+
+def record(directory: Path, transactions: list[dict[str, Any]], labels: list[dict[str, Any]]) -> Path:
+    time = pa.timestamp("ms", tz="UTC")
+    verdict = pa.schema(
+        [("transaction_id", pa.string()), ("user_id", pa.string()), ("is_fraud", pa.bool_()), ("labelled_at", time)]
+    )
+    pq.write_table(pa.Table.from_pylist(transactions), directory / "transactions.parquet")
+    pq.write_table(pa.Table.from_pylist(labels, verdict), directory / "labels.parquet")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("simulated")
+    write_parquet(simulate_days(users=200, days=40, seed=4), directory)
+    return directory
+
+
+def test_history_is_in_order_of_time_and_equal_times_as_recorded(tmp_path: Path) -> None:
+    rows = [transaction("c", 3), transaction("a", 1), transaction("b2", 2, 7.0), transaction("b1", 2, 8.0)]
+    history = read_history(record(tmp_path, rows, []))
+    assert history.records["transaction"].tolist() == [transaction_hash(name) for name in ("a", "b2", "b1", "c")]
+    assert history.records["amount"].tolist() == [1.0, 7.0, 8.0, 1.0]
+
+
+def test_a_transaction_recorded_twice_is_one_row_the_first(tmp_path: Path) -> None:
+    rows = [transaction("a", 5, 1.0), transaction("a", 1, 999.0), transaction("b", 2)]
+    history = read_history(record(tmp_path, rows, []))
+    assert history.records["amount"].tolist() == [1.0, 1.0]
+    assert history.records["transaction"].tolist() == [transaction_hash("b"), transaction_hash("a")]
+
+
+def test_the_label_that_landed_last_by_the_cut_off_counts_and_none_is_not_fraud(tmp_path: Path) -> None:
+    rows = [transaction(name, 1) for name in ("changed", "reverted", "later", "never")]
+    labels = [
+        label("reverted", False, 6),  # landed last, recorded first
+        label("changed", False, 3),
+        label("changed", True, 4),
+        label("reverted", True, 5),
+        label("later", True, 9),
+        label("unknown", True, 2),
+    ]
+    directory = record(tmp_path, rows, labels)
+    assert read_history(directory, at(8)).is_fraud.tolist() == [True, False, False, False]
+    assert read_history(directory).is_fraud.tolist() == [True, False, True, False]
+    assert read_history(directory, at(5.5)).is_fraud.tolist() == [True, True, False, False]
+
+
+def test_missing_merchants_and_vpn_flags_are_none_and_no(tmp_path: Path) -> None:
+    rows = [transaction("a", 1, is_vpn=None, merchant_id=None), transaction("b", 2, is_vpn=True)]
+    records = read_history(record(tmp_path, rows, [])).records
+    assert records["flags"].tolist() == [0, VPN]
+    assert records["merchant"].tolist() == [0, merchant_hash("m")]
+
+
+def test_replay_gives_the_windows_of_a_list_per_user_across_batches(
+    simulated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.dataset.BATCH", 997)
+    assert BATCH != 997
+    history = read_history(simulated)
+    lists: dict[int, ReferenceWindow] = {}
+    row = 0
+    for windows in replay(history, WINDOW_MAX_AGE_MS):
+        for records, length in zip(windows.records, windows.lengths, strict=True):
+            user = int(history.users[row])
+            expected = lists.setdefault(user, ReferenceWindow(10, WINDOW_MAX_AGE_MS)).add(
+                Entry(*history.records[row].tolist())
+            )
+            assert [Entry(*r) for r in records[:length].tolist()] == expected
+            row += 1
+    assert row == len(history)
+
+
+def test_the_split_is_by_time_with_the_label_delay_before_validation(simulated: Path) -> None:
+    history = read_history(simulated)
+    data = split(history, FEATURES, max_age_ms=WINDOW_MAX_AGE_MS, zone="UTC", label_delay_days=7)
+    for part in (data.train, data.validation, data.test):
+        last = part.windows.records["created_at_ms"][np.arange(len(part)), part.windows.lengths - 1]
+        assert last.min() >= part.begin_ms
+        assert last.max() < part.end_ms
+        assert part.features.shape == (len(part), 10, 2)
+    assert data.validation.begin_ms - data.train.end_ms == 7 * DAY_MS
+    assert data.test.begin_ms == data.validation.end_ms
+
+    events = simulate(users=200, days=40, seed=4)
+    test = events.events["created_at_ms"] >= data.test.begin_ms
+    assert data.test.is_fraud.tolist() == events.is_fraud[test].tolist()
+
+
+def test_events_too_young_to_be_labelled_are_left_out(simulated: Path) -> None:
+    history = read_history(simulated, datetime(2025, 2, 6, tzinfo=UTC))
+    data = split(history, FEATURES, max_age_ms=WINDOW_MAX_AGE_MS, zone="UTC", label_delay_days=5)
+    assert data.test.end_ms == datetime(2025, 2, 1, tzinfo=UTC).timestamp() * 1000 + 1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda d: (d / "transactions.parquet").unlink(), r"transactions\.parquet does not exist"),
+        (lambda d: (d / "labels.parquet").unlink(), r"labels\.parquet does not exist"),
+        (lambda d: record(d, [{"transaction_id": "a", "amount": 1.0}], []), "lacks the columns user_id, created_at"),
+        (lambda d: record(d, [transaction("a", 1, amount=None)], []), "1 rows without amount"),
+        (lambda d: record(d, [transaction("a", 1, created_at="2026-01-01")], []), "must be a timestamp"),
+        (lambda d: record(d, [transaction("a", 1, created_at=datetime(2026, 1, 1))], []), "with a time zone"),  # noqa: DTZ001
+    ],
+)
+def test_data_that_cannot_be_read_says_which_file_and_what(
+    tmp_path: Path, spoil: Callable[[Path], Any], message: str
+) -> None:
+    record(tmp_path, [transaction("a", 1)], [])
+    spoil(tmp_path)
+    with pytest.raises(TrainingDataError, match=message):
+        read_history(tmp_path)
+
+
+def test_too_little_history_and_a_stretch_without_fraud_are_named(tmp_path: Path) -> None:
+    days = [transaction(f"t{day}", day) for day in range(40)]
+
+    def splitting(transactions: list[dict[str, Any]], labels: list[dict[str, Any]]) -> None:
+        history = read_history(record(tmp_path, transactions, labels))
+        split(history, FEATURES, max_age_ms=WINDOW_MAX_AGE_MS, zone="UTC", label_delay_days=7)
+
+    with pytest.raises(TrainingDataError, match="too little history"):
+        splitting(days[:9], [])
+    with pytest.raises(TrainingDataError, match="0 are labelled as fraud"):
+        splitting(days, [label("t30", True, 35)])
+
+
+def test_the_threshold_flags_the_alert_budget() -> None:
+    probabilities = np.linspace(0, 1, 1001, dtype=np.float32)
+    is_fraud = (probabilities > 0.98).astype(np.float32)
+    threshold = threshold_for(probabilities, 0.01)
+    result = at_threshold(is_fraud, probabilities, threshold)
+    assert result["flagged"] == pytest.approx(0.01, abs=0.001)
+    assert result["precision"] == 1.0
+    assert result["recall"] == pytest.approx(0.5)
+
+
+def test_calibration_tells_probabilities_that_mean_shares_from_those_that_do_not() -> None:
+    rng = np.random.default_rng(1)
+    probabilities = rng.random(20_000, np.float32)
+    is_fraud = (rng.random(20_000) < probabilities).astype(np.float32)
+    assert calibration(is_fraud, probabilities)["expected_calibration_error"] < 0.02
+    assert calibration(is_fraud, probabilities**3)["expected_calibration_error"] > 0.15
+
+
+@pytest.mark.parametrize("keep_last", [True, False])
+def test_shuffling_keeps_the_steps_and_the_padding(keep_last: bool) -> None:
+    lengths = np.arange(1, 11).repeat(50)
+    features = np.arange(500 * 10, dtype=np.float32).reshape(500, 10, 1)
+    shuffled = shuffle_steps(features, lengths, np.random.default_rng(1), keep_last=keep_last)
+    for before, after, length in zip(features, shuffled, lengths, strict=True):
+        assert sorted(after[:length].tolist()) == before[:length].tolist()
+        assert after[length:].tolist() == before[length:].tolist()
+        if keep_last:
+            assert after[length - 1] == before[length - 1]
+    moved = (shuffled != features).any(axis=(1, 2))
+    assert moved[lengths >= 5].mean() > 0.9
+
+
+@pytest.mark.training
+def test_the_job_tells_its_steps_and_leaves_a_bundle_and_a_champion(
+    simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tensorflow", reason="needs the training extra")
+    from models.bundle import load_bundle, resolve_model  # noqa: PLC0415 - after the check for TensorFlow
+    from training.train_lstm_model import train, train_lstm  # noqa: PLC0415
+
+    store, h5 = tmp_path / "store", tmp_path / "lstm_fraud_model.h5"
+    options: dict[str, Any] = {"epochs": 1, "batch_size": 512, "store": store, "h5": h5}
+    trained = train(simulated, model_version="first", **options)
+
+    lines = capsys.readouterr().out.splitlines()
+    steps = [
+        "Loading transaction sequences…",
+        "Preparing sequences…",
+        "Created ",
+        "Building LSTM model…",
+        'Model: "lstm_fraud_model"',
+        "Training…",
+        "Evaluating…",
+        "Test Loss: ",
+        "Test Accuracy: ",
+        "Test AUC: ",
+        f"Model saved to {h5}",
+    ]
+    told = [next(step for step in steps if line.startswith(step)) for line in lines if line.startswith(tuple(steps))]
+    assert told == steps
+
+    bundle = load_bundle(trained.bundle)
+    assert bundle.spec.preset == "default"
+    assert bundle.spec.threshold == trained.metrics["threshold"]
+    assert trained.metrics["alert_budget"] == 0.01
+    assert h5.read_bytes() == (trained.bundle / "lstm_fraud_model.h5").read_bytes()
+    assert not [path.name for path in store.iterdir() if path.name.startswith(".")], "scratch is left"
+
+    model, history = train_lstm(simulated, preset="baseline", model_version="second", **options)
+    assert model.count_params() == 119_617
+    assert len(history.history["val_loss"]) == 1
+    assert load_bundle(store / "second").spec.features == ("amount", "hour_of_day", "is_weekend", "is_vpn")
+    assert resolve_model(None, store) == store / "first", "a champion is not replaced"
+
+    with pytest.raises(FileExistsError, match="never overwritten"):
+        train(simulated, model_version="second", **options)
