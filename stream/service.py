@@ -265,7 +265,7 @@ class Service:
             self._drop(scored.batch, error)
             self._without_publisher(error)
         except NotPublishedError as error:
-            self._truncate = error.too_large
+            self._truncate |= error.too_large  # until a batch gets through
             self._drop(scored.batch, error)
         except (SaveConflictError, redis.RedisError) as error:
             self._take_up_again(scored.batch.starts, error)

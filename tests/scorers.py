@@ -12,6 +12,8 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from models.bundle import LoadedBundle
+from tests.oracle import Expected, Verdict, judge, read_topic, replay, wrong_windows
 from tests.processes import ChildProcess, free_port
 from tests.topics import Topics
 
@@ -98,6 +100,15 @@ class Deployment:
                 return
             assert time.monotonic() < deadline, f"lag {lag} after {timeout_s} s:\n{scorers[0].log_text[-3000:]}"
             time.sleep(0.1)
+
+
+def verdict_of(bundle: LoadedBundle, deployment: Deployment) -> tuple[Expected, Verdict]:
+    """Ask the oracle about a deployment that has scored everything."""
+    expected = replay(read_topic(deployment.bootstrap, deployment.input_topic), bundle)
+    scores = read_topic(deployment.bootstrap, deployment.output_topic)
+    verdict = judge(expected, scores, read_topic(deployment.bootstrap, deployment.dlq_topic))
+    verdict.wrong_windows = wrong_windows(expected, deployment.redis_url, deployment.group_id, deployment.input_topic)
+    return expected, verdict
 
 
 class Scorer:

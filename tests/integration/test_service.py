@@ -1,0 +1,163 @@
+"""What operators rely on, on a real broker and a real Redis."""
+
+import json
+import signal
+import time
+from itertools import islice
+
+import pytest
+from confluent_kafka import Producer
+
+from models.bundle import LoadedBundle
+from tests.oracle import read_topic
+from tests.scorers import Deployment, verdict_of
+from tests.topics import Topics
+from tests.traffic import Record, produce, traffic
+
+pytestmark = pytest.mark.broker
+
+
+def some(events: int, seed: int = 1) -> list[Record]:
+    return list(islice(traffic(events, users=50, seed=seed, bad_share=0), events))
+
+
+def test_sigterm_under_load_finishes_the_batch_and_leaves_the_group(
+    deployment: Deployment, bundle: LoadedBundle
+) -> None:
+    first, second = deployment.scorer().wait_until_ready(), deployment.scorer().wait_until_ready()
+    produce(deployment.bootstrap, deployment.input_topic, traffic(20_000, users=500, seed=1))
+    while first.metric("tenfold_events_total") == 0:
+        time.sleep(0.01)
+    begun = time.monotonic()
+    assert first.stop() == 0
+    assert time.monotonic() - begun < 5
+    deployment.wait_until_scored([second])
+    assert second.metric("tenfold_partitions") == 3
+    second.stop()
+    _, verdict = verdict_of(bundle, deployment)
+    assert verdict.right, verdict
+    assert '"level": "error"' not in first.log_text
+
+
+def test_a_killed_scorers_batches_are_scored_once(deployment: Deployment, bundle: LoadedBundle) -> None:
+    deployment.settings["TENFOLD_KAFKA__session.timeout.ms"] = "3000"
+    victim, survivor = deployment.scorer().wait_until_ready(), deployment.scorer().wait_until_ready()
+    produce(deployment.bootstrap, deployment.input_topic, traffic(20_000, users=500, seed=1))
+    while victim.metric("tenfold_events_total") == 0:
+        time.sleep(0.01)
+    victim.kill()
+    deployment.wait_until_scored([survivor])
+    survivor.stop()
+    _, verdict = verdict_of(bundle, deployment)
+    assert verdict.right, verdict
+
+
+def test_probes_and_metrics_tell_what_goes_on(deployment: Deployment) -> None:
+    scorer = deployment.scorer().wait_until_ready()
+    assert scorer.get("/healthz") == (200, '{"alive": true}\n')
+    assert scorer.get("/readyz") == (200, '{"ready": true}\n')
+    assert scorer.get("/nothing")[0] == 404
+    produce(deployment.bootstrap, deployment.input_topic, iter(some(100)))
+    produce(deployment.bootstrap, deployment.input_topic, iter([Record(b"u", b"not json", bad=True)]))
+    deployment.wait_until_scored([scorer])
+    scorer.process.wait_until(lambda: scorer.metric("tenfold_events_total") == 101, 10)
+    assert scorer.metric("tenfold_scores_total") == 100
+    assert scorer.metric('tenfold_dead_letters_total{reason="not-json"}') == 1
+    assert scorer.metric("tenfold_end_to_end_latency_seconds_count") == 101
+    assert scorer.metric("tenfold_window_misses_total") > 0
+    assert scorer.metric("tenfold_misplaced_events_total") == 0
+    assert scorer.metric('tenfold_recoveries_total{cause="fresh-group"}') == 3
+    for partition in range(3):
+        scorer.process.wait_until(
+            lambda sample=f'tenfold_lag_records{{partition="{partition}"}}': scorer.metric(sample) == 0, 10
+        )
+    for stage in ("decode", "load", "advance", "model", "encode", "publish", "save"):
+        assert scorer.metric(f'tenfold_stage_seconds_count{{stage="{stage}"}}') > 0
+    assert 'tenfold_model_info{model_version="' in scorer.get("/metrics")[1]
+
+
+def test_a_producer_with_another_partitioner_is_noticed(deployment: Deployment) -> None:
+    scorer = deployment.scorer().wait_until_ready()
+    producer = Producer({"bootstrap.servers": deployment.bootstrap, "partitioner": "consistent_random"})
+    for record in some(300):
+        producer.produce(deployment.input_topic, key=record.key, value=record.value)
+    producer.flush()
+    deployment.wait_until_scored([scorer])
+    scorer.process.wait_until(lambda: scorer.metric("tenfold_scores_total") == 300, 10)
+    assert scorer.metric("tenfold_misplaced_events_total") > 50
+
+
+def test_logs_carry_no_user_data(deployment: Deployment) -> None:
+    deployment.settings["TENFOLD_LOG_LEVEL"] = "debug"
+    scorer = deployment.scorer().wait_until_ready()
+    value = json.dumps({"user_id": "very-private", "transaction_id": "very-private", "amount": "very-private"})
+    records = [*some(50), Record(b"very-private", value.encode(), bad=True), Record(None, b"very-private", bad=True)]
+    produce(deployment.bootstrap, deployment.input_topic, iter(records))
+    deployment.wait_until_scored([scorer])
+    assert "very-private" not in scorer.get("/metrics")[1]
+    scorer.stop()
+    assert "very-private" not in scorer.log_text
+    assert "user-" not in scorer.log_text
+    assert all(isinstance(json.loads(line), dict) for line in scorer.log_text.splitlines())
+
+
+def test_a_dead_letter_that_its_topic_refuses_is_cut(
+    deployment: Deployment, topics: Topics, bundle: LoadedBundle
+) -> None:
+    deployment.dlq_topic = topics.create("small.dlq", 1, {"max.message.bytes": "100000"})
+    scorer = deployment.scorer().wait_until_ready()
+    good, large = some(20), b'{"' + b"x" * 200_000
+    records = [*good[:10], Record(b"u", large, bad=True), *good[10:]]
+    produce(deployment.bootstrap, deployment.input_topic, iter(records))
+    deployment.wait_until_scored([scorer])
+    scorer.stop()
+    [dead] = read_topic(deployment.bootstrap, deployment.dlq_topic)
+    assert dead.value() == large[:65_536]
+    assert dict(dead.headers() or [])["truncated"] == b"200002"
+    _, verdict = verdict_of(bundle, deployment)
+    assert verdict.right, verdict
+
+
+def test_a_group_that_starts_at_the_end_scores_only_what_is_new_on_warm_windows(deployment: Deployment) -> None:
+    old, new = some(200), some(30, seed=2)
+    produce(deployment.bootstrap, deployment.input_topic, iter(old))
+    scorer = deployment.scorer(TENFOLD_START_FROM="latest").wait_until_ready()
+    assert scorer.metric("tenfold_recovered_events_total") == 200
+    produce(deployment.bootstrap, deployment.input_topic, iter(new))
+    scorer.process.wait_until(lambda: scorer.metric("tenfold_scores_total") == 30, 20)
+    scorer.stop()
+    scores = [json.loads(record.value() or b"") for record in read_topic(deployment.bootstrap, deployment.output_topic)]
+    assert len(scores) == 30
+    assert max(score["window_length"] for score in scores) > 2
+
+
+def test_two_groups_on_one_topic_do_not_see_each_other(
+    deployment: Deployment, bundle: LoadedBundle, topics: Topics
+) -> None:
+    other = Deployment(
+        **{
+            **vars(deployment),
+            "group_id": f"{deployment.group_id}-other",
+            "output_topic": topics.create("other-scores", 3),
+            "dlq_topic": topics.create("other-dlq", 1),
+        }
+    )
+    produce(deployment.bootstrap, deployment.input_topic, traffic(2_000, users=50, seed=1))
+    scorers = [deployment.scorer(), other.scorer()]
+    for each, scorer in zip((deployment, other), scorers, strict=True):
+        each.wait_until_scored([scorer])
+        scorer.stop()
+        _, verdict = verdict_of(bundle, each)
+        assert verdict.right, verdict
+
+
+def test_an_instance_id_makes_a_static_member_that_takes_its_partitions_up_at_once(deployment: Deployment) -> None:
+    scorer = deployment.scorer(TENFOLD_INSTANCE_ID="zero").wait_until_ready()
+    produce(deployment.bootstrap, deployment.input_topic, traffic(3_000, users=50, seed=1))
+    scorer.process.wait_until(lambda: scorer.metric("tenfold_events_total") > 0, 20)
+    scorer.process.end(signal.SIGKILL)
+    begun = time.monotonic()
+    again = deployment.scorer(TENFOLD_INSTANCE_ID="zero")
+    again.process.wait_until(lambda: again.metric("tenfold_ready") == 1, 20)
+    assert time.monotonic() - begun < 9, "it waited for its predecessor's session or transaction to time out"
+    deployment.wait_until_scored([again])

@@ -1,0 +1,112 @@
+"""Settings come from environment and file, and are refused by name when they are wrong."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from stream.clients import consumer_config, reader_config, transactional_config
+from stream.settings import SettingsError, load, mask_url
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("TENFOLD_") and not name.startswith("TENFOLD_TEST_"):
+            monkeypatch.delenv(name)
+
+
+def test_defaults_work_beside_a_local_broker() -> None:
+    settings = load()
+    assert settings.bootstrap_servers == "localhost:9092"
+    assert (settings.group_id, settings.input_topic, settings.output_topic) == (
+        "tenfold",
+        "transactions",
+        "fraud-scores",
+    )
+    assert (settings.dlq_topic, settings.labels_topic) == ("transactions.dlq", "fraud-labels")
+    assert (settings.delivery, settings.partitioner) == ("exactly-once", "murmur2")
+
+
+def test_the_dead_letter_topic_is_named_after_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENFOLD_INPUT_TOPIC", "payments")
+    assert load().dlq_topic == "payments.dlq"
+
+
+def test_any_librdkafka_property_can_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENFOLD_KAFKA__security.protocol", "SASL_SSL")
+    monkeypatch.setenv("TENFOLD_KAFKA__SASL_MECHANISM", "SCRAM-SHA-512")
+    monkeypatch.setenv("TENFOLD_KAFKA__session.timeout.ms", "30000")
+    settings = load()
+    for config in (consumer_config(settings), reader_config(settings), transactional_config(settings)):
+        assert config["security.protocol"] == "SASL_SSL"
+        assert config["sasl.mechanism"] == "SCRAM-SHA-512"
+    assert consumer_config(settings)["session.timeout.ms"] == "30000"
+
+
+def test_any_redis_option_can_be_given_and_numbers_are_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENFOLD_REDIS__socket_timeout", "2.5")
+    monkeypatch.setenv("TENFOLD_REDIS__username", "scorer")
+    monkeypatch.setenv("TENFOLD_REDIS__ssl_check_hostname", "false")
+    assert load().redis == {"socket_timeout": 2.5, "username": "scorer", "ssl_check_hostname": False}
+
+
+def test_a_file_gives_settings_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "tenfold.toml"
+    file.write_text('group_id = "from-file"\ninput_topic = "payments"\n[kafka]\n"security.protocol" = "ssl"\n')
+    monkeypatch.setenv("TENFOLD_CONFIG", str(file))
+    monkeypatch.setenv("TENFOLD_GROUP_ID", "from-env")
+    settings = load()
+    assert (settings.group_id, settings.input_topic) == ("from-env", "payments")
+    assert settings.kafka == {"security.protocol": "ssl"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("TENFOLD_GROUPID", "x", "TENFOLD_GROUPID is not a setting: did you mean TENFOLD_GROUP_ID?"),
+        ("TENFOLD_DELIVERY", "exactly_once", "TENFOLD_DELIVERY: Input should be 'exactly-once' or 'at-least-once'"),
+        ("TENFOLD_METRICS_PORT", "70000", "TENFOLD_METRICS_PORT: Input should be less than or equal to 65535"),
+        ("TENFOLD_METRICS_PORT", "http", "TENFOLD_METRICS_PORT: Input should be a valid integer"),
+        ("TENFOLD_REDIS_URL", "localhost:6379", "TENFOLD_REDIS_URL: must begin with redis://"),
+        ("TENFOLD_OUTPUT_TOPIC", "transactions", "TENFOLD_OUTPUT_TOPIC both name the topic 'transactions'"),
+        ("TENFOLD_KAFKA__group.id", "x", "TENFOLD_KAFKA__group.id cannot be set: use TENFOLD_GROUP_ID"),
+        ("TENFOLD_KAFKA__ENABLE_AUTO_COMMIT", "true", "TENFOLD_KAFKA__enable.auto.commit cannot be set"),
+        ("TENFOLD_INSTANCE_ID", "a b", "TENFOLD_INSTANCE_ID: String should match pattern"),
+        ("TENFOLD_CONFIG", "/nowhere/tenfold.toml", "TENFOLD_CONFIG names /nowhere/tenfold.toml, which is not a file"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as refused:
+        load()
+    assert message in str(refused.value)
+
+
+def test_an_unknown_name_in_the_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "tenfold.toml"
+    file.write_text('groupid = "x"\n')
+    monkeypatch.setenv("TENFOLD_CONFIG", str(file))
+    with pytest.raises(SettingsError, match="groupid is not a setting: did you mean group_id"):
+        load()
+
+
+def test_secrets_are_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENFOLD_REDIS_URL", "rediss://scorer:hunter2@redis:6380/1")
+    monkeypatch.setenv("TENFOLD_REDIS__password", "hunter2")
+    monkeypatch.setenv("TENFOLD_KAFKA__sasl.password", "hunter2")
+    monkeypatch.setenv("TENFOLD_KAFKA__ssl.key.pem", "hunter2")
+    settings = load()
+    for printed in (repr(settings), str(settings), str(settings.masked())):
+        assert "hunter2" not in printed
+    assert settings.masked()["redis_url"] == "rediss://scorer:****@redis:6380/1"
+    assert mask_url("redis://h:1/0?password=hunter2&protocol=3") == "redis://h:1/0?password=****&protocol=3"
+
+
+def test_a_wrong_secret_is_not_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENFOLD_REDIS_URL", "http://scorer:hunter2@redis")
+    with pytest.raises(SettingsError) as refused:
+        load()
+    assert "hunter2" not in str(refused.value)
