@@ -1,5 +1,6 @@
 """Fitting the network: normalisation, imbalance, early stopping, checkpoints."""
 
+import logging
 import math
 from pathlib import Path
 
@@ -58,8 +59,10 @@ def predict(model: keras.Model, features: Floats32) -> Floats32:
     return np.asarray(model.predict(features, batch_size=4096, verbose=0), np.float32)[:, 0]
 
 
-def without_optimizer(model: keras.Model) -> keras.Model:
-    """Return the same network with the same weights and nothing of the optimizer's, which would triple the files."""
+def save(model: keras.Model, keras_path: Path, h5_path: Path) -> None:
+    """Save as ``.keras`` and as whole-model ``.h5``, without the optimizer's state, which would triple the files."""
     bare = type(model).from_config(model.get_config())  # clone_model would build the optimizer
     bare.set_weights(model.get_weights())
-    return bare
+    bare.save(keras_path)
+    logging.getLogger("absl").setLevel(logging.ERROR)  # that .h5 is the older format is known, and wanted
+    bare.save(h5_path)

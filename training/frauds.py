@@ -14,7 +14,7 @@ from training.habits import Habits, any_merchant, usual_hours
 
 Users = npt.NDArray[np.integer]
 
-#: Stories that begin per user and day. With 1.6 payments a user and day they come to about 1 % of the payments.
+#: Stories that begin per user and day. With 1.5 payments a user and day they come to about 1 % of the payments.
 TAKEOVERS = 0.0012
 CARD_TESTS = 0.0007
 CREEPS = 0.0002

@@ -70,7 +70,7 @@ def simulate_days(users: int, days: int, seed: int, start: datetime = DEFAULT_ST
     A payment without a label is honest once the label delay has passed; before, nobody knows.
 
     Args:
-        users: how many people pay, about 1.6 times a day each.
+        users: how many people pay, about 1.5 times a day each.
         days: length of the stream; stories that have begun are cut off at its end.
         seed: of every random choice; not negative.
         start: no transaction is before it; ``now - days`` makes a stream that ends now.

@@ -26,7 +26,7 @@ from models.window import SEQUENCE_LENGTH, WINDOW_MAX_AGE_MS
 from training.card import model_card
 from training.dataset import Part, TrainingDataError, read_history, split
 from training.evaluate import evaluate
-from training.fit import build_for, fit, predict, without_optimizer
+from training.fit import build_for, fit, predict, save
 from training.metrics import threshold_for
 from training.sequence_processor import SequenceProcessor
 
@@ -157,10 +157,8 @@ def train(
                 **{name: version(name) for name in ("keras", "numpy", "onnx", "onnxruntime", "tensorflow")},
             },
         )
-        model = without_optimizer(model)
         keras_path, h5_path = Path(scratch) / "model.keras", Path(scratch) / "model.h5"
-        model.save(keras_path)
-        model.save(h5_path)
+        save(model, keras_path, h5_path)
         golden = _golden_windows(dataset.test)
         how = f"Adam, batches of {batch_size}, {len(training.epoch)} of at most {epochs} epochs, seed {seed}."
         write_bundle(
