@@ -16,6 +16,7 @@ from models.spec import BundleSpec
 from models.window import Advanced, Ints, Windows, advance
 from stream.decode import DeadLetter, Decoded, Reason, decode
 from stream.encode import Output, Verdict, dead_letter, encode_scores, rounded, source_headers
+from stream.errors import TenfoldError
 from stream.window_store import Load, Loaded, Mark, Save
 
 
@@ -108,6 +109,10 @@ class MarkMovedError(Exception):
         self.partitions = partitions
 
 
+class ModelFailedError(TenfoldError):
+    """The model scores nothing any more."""
+
+
 Timer = Callable[[str], AbstractContextManager[object]]  # times a stage by its name
 
 
@@ -134,6 +139,7 @@ def score_batch(
 
     Raises:
         MarkMovedError: a partition's windows are not where the batch starts.
+        ModelFailedError: the model fails on every input.
         redis.RedisError: the store does not answer.
     """
     with timer("decode"):
@@ -154,7 +160,7 @@ def score_batch(
         headers = source_headers(batch.topic, partitions, [batch.offsets[row] for row in rows])
         scores = list(map(Output, [batch.keys[row] for row in rows], values, headers))
         dead = decoded.dead + [
-            DeadLetter(row, Reason.NOT_SCORABLE, "the model's answer is not a finite number: keep it for its makers")
+            DeadLetter(row, Reason.NOT_SCORABLE, "the model has no finite answer to it: keep it for the model's makers")
             for row in decoded.rows[unscorable].tolist()
         ]
         dead_letters = [_dead_letter(batch, letter, truncate=truncate) for letter in dead]
@@ -242,7 +248,7 @@ def _advance_and_score(
             events, users = decoded.records[scorable], places.windows[scorable]
             advanced: Advanced = advance(windows, users, events, model.spec.window_max_age_ms)
         with timer("model"):
-            probabilities = model.score(advanced.scored)
+            probabilities = _score(model, advanced.scored)
         finite = np.isfinite(probabilities)
         if finite.all():
             break
@@ -255,6 +261,36 @@ def _advance_and_score(
         states[partition] = State(rows, advanced.state.take(slice(base, base + len(rows))))
         base += len(rows)
     return states, advanced.scored, probabilities, np.flatnonzero(~scorable)
+
+
+def _score(model: Model, windows: Windows) -> npt.NDArray[np.floating]:
+    """Score windows; where the model fails on some, find them by halves and give them no finite answer.
+
+    Raises:
+        ModelFailedError: it is the model that fails, not the windows.
+    """
+    try:
+        return model.score(windows)
+    except Exception as error:  # noqa: BLE001 -- a runtime's errors have no common class
+        _check_model(model, error)
+        if len(windows) == 1:
+            return np.full(1, np.nan)
+        half = len(windows) // 2
+        return np.concatenate(
+            [_score(model, windows.take(slice(half))), _score(model, windows.take(slice(half, None)))]
+        )
+
+
+def _check_model(model: Model, error: Exception) -> None:
+    """Raise ModelFailedError if the model cannot score the plainest window there is."""
+    plainest = Windows.empty(1, model.spec.sequence_length)
+    plainest.lengths[:] = 1
+    try:
+        model.score(plainest)
+    except Exception:  # noqa: BLE001
+        raise ModelFailedError(
+            f"model {model.spec.model_version} fails on every input ({error}): start with another one, TENFOLD_MODEL"
+        ) from error
 
 
 def _dead_letter(batch: MicroBatch, dead: DeadLetter, *, truncate: bool) -> Output:

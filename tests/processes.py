@@ -89,6 +89,10 @@ class ChildProcess:
                 raise StartError(f"process {self.pid} is not ready after {timeout_s:g} s:\n{self._last_lines()}")
             time.sleep(_POLL_INTERVAL_S)
 
+    def wait(self, timeout_s: float = 30) -> int:
+        """Wait until the process ends by itself; return its exit code."""
+        return self._process.wait(timeout_s)
+
     def end(self, with_signal: signal.Signals, timeout_s: float = 30) -> int:
         """Send the signal and wait for the end; a process that ignores it is killed after ``timeout_s`` seconds."""
         self._process.send_signal(with_signal)

@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import Producer
 
 from models.bundle import LoadedBundle
+from tests.brokers import RedisServer
 from tests.oracle import read_topic
 from tests.scorers import Deployment, verdict_of
 from tests.topics import Topics
@@ -161,3 +162,15 @@ def test_an_instance_id_makes_a_static_member_that_takes_its_partitions_up_at_on
     again.process.wait_until(lambda: again.metric("tenfold_ready") == 1, 20)
     assert time.monotonic() - begun < 9, "it waited for its predecessor's session or transaction to time out"
     deployment.wait_until_scored([again])
+
+
+def test_a_redis_that_may_evict_windows_is_refused_unless_that_is_accepted(
+    deployment: Deployment, own_redis: RedisServer
+) -> None:
+    own_redis.start("--maxmemory-policy", "allkeys-lru")
+    deployment.redis_url = own_redis.url
+    refused = deployment.scorer()
+    assert refused.process.wait() == 1
+    assert "maxmemory-policy allkeys-lru" in refused.log_text
+    assert "Traceback" not in refused.log_text
+    deployment.scorer(TENFOLD_ALLOW_EVICTION="true").wait_until_ready().stop()

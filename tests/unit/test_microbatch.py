@@ -13,7 +13,7 @@ from models.features import PRESETS
 from models.spec import BundleSpec
 from models.window import Windows
 from stream.decode import Reason
-from stream.microbatch import MarkMovedError, MicroBatch, ScoredBatch, score_batch
+from stream.microbatch import MarkMovedError, MicroBatch, Model, ModelFailedError, ScoredBatch, score_batch
 from stream.window_store import Load, Loaded, Mark, Save
 
 START = Mark("topic-id", "epoch", 0)
@@ -46,6 +46,18 @@ class MemoryStore:
 def _stack(windows: Sequence[Windows | None]) -> Windows:
     some = [Windows.empty(0), *(Windows.empty(1) if window is None else window for window in windows)]
     return Windows(np.concatenate([w.records for w in some]), np.concatenate([w.lengths for w in some]))
+
+
+class FragileModel:
+    """A LengthModel that fails as a whole where there is an amount of 13, as native code may."""
+
+    def __init__(self, broken: bool = False) -> None:
+        self.spec, self.broken = LengthModel.spec, broken
+
+    def score(self, windows: Windows) -> npt.NDArray[np.floating]:
+        if self.broken or (windows.records["amount"] == 13).any():
+            raise RuntimeError("non-zero status code returned while running LSTM node")
+        return LengthModel().score(windows)
 
 
 class LengthModel:
@@ -96,9 +108,16 @@ def batch(events: Sequence[Event], starts: dict[int, Mark], first_offset: int = 
     return MicroBatch("transactions", partitions, list(offsets), [now_ms] * len(events), keys, [*values], starts, None)
 
 
-def score(events: MicroBatch, store: MemoryStore, before: ScoredBatch | None = None) -> ScoredBatch:
+def score(
+    events: MicroBatch, store: MemoryStore, before: ScoredBatch | None = None, model: Model | None = None
+) -> ScoredBatch:
     return score_batch(
-        events, store, LengthModel(), before=before, scored_at="2026-01-01T10:00:00Z", timer=lambda _: nullcontext()
+        events,
+        store,
+        model or LengthModel(),
+        before=before,
+        scored_at="2026-01-01T10:00:00Z",
+        timer=lambda _: nullcontext(),
     )
 
 
@@ -144,16 +163,22 @@ def test_the_mark_behind_the_batch_before_is_no_excuse_without_that_batch() -> N
         score(batch([(0, "ann", 1)], first.batch.ends, 1), store)
 
 
-def test_an_event_without_a_finite_answer_is_a_dead_letter_and_leaves_the_window_as_it_was() -> None:
+@pytest.mark.parametrize("model", [LengthModel(), FragileModel()])
+def test_an_event_that_the_model_cannot_score_is_a_dead_letter_and_leaves_the_window_as_it_was(model: Model) -> None:
     store = MemoryStore(START)
     events = [(0, "ann", 1), (0, "ann", 13), (0, "ann", 2), (0, "bob", 13), (0, "ann", 13), (0, "ann", 3)]
-    scored = score(batch(events, {0: START}), store)
+    scored = score(batch(events, {0: START}), store, model=model)
     assert lengths(scored) == [1, 2, 3]
     assert scored.reasons == [Reason.NOT_SCORABLE] * 3
     assert sorted(dict(output.headers)["offset"] for output in scored.dead_letters) == [b"1", b"3", b"4"]
     [state] = scored.states.values()
     kept = {user: state.windows.records["amount"][row].tolist() for user, row in state.rows.items()}
     assert kept == {b"ann": [1, 2, 3] + [0] * 7, b"bob": [0] * 10}
+
+
+def test_a_model_that_fails_on_everything_is_an_error_and_no_dead_letter() -> None:
+    with pytest.raises(ModelFailedError, match="v1 fails on every input"):
+        score(batch([(0, "ann", 1), (0, "bob", 1)], {0: START}), MemoryStore(START), model=FragileModel(broken=True))
 
 
 def test_a_batch_of_dead_letters_still_moves_the_mark() -> None:
