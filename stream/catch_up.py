@@ -16,7 +16,6 @@ from confluent_kafka import (
     KafkaError,
     KafkaException,
     Message,
-    TopicCollection,
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient
@@ -28,6 +27,7 @@ from stream.decode import decode
 from stream.metrics import Metrics
 from stream.recovery import Cause, Found, Plan, plan
 from stream.settings import Settings
+from stream.topics import topic_id
 from stream.window_store import Load, Mark, Save, WindowStore
 
 log = logging.getLogger(__name__)
@@ -89,17 +89,12 @@ class Recoverer:
         topic = self.settings.input_topic
         log_start, log_end = reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=_CALL_S)
         return Found(
-            topic_id=self._topic_id(),
+            topic_id=topic_id(self.admin, topic, _CALL_S),
             mark=self.store.mark(partition),
             committed=self._committed(reader, partition, cancelled),
             log_start=log_start,
             log_end=log_end,
         )
-
-    def _topic_id(self) -> str:
-        topic = self.settings.input_topic
-        described = self.admin.describe_topics(TopicCollection([topic]), request_timeout=_CALL_S)
-        return str(described[topic].result().topic_id)
 
     def _committed(self, reader: Consumer, partition: int, cancelled: Callable[[], bool]) -> int | None:
         """Return the group's committed offset; wait while a dead owner's transaction holds it back (KIP-447)."""

@@ -1,8 +1,12 @@
 """The command ``tenfold``. Each command imports what it needs when it runs, so that scoring starts fast and small."""
 
 import json
+import logging
 import sys
-from typing import Annotated
+from contextlib import nullcontext, redirect_stdout
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,6 +22,7 @@ app = typer.Typer(
 topics_app = typer.Typer(no_args_is_help=True, help="Manage the topics.")
 app.add_typer(topics_app, name="topics")
 
+Preset = Literal["baseline", "default"]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -33,6 +38,116 @@ def score() -> None:
     settings = load()
     with stop_on_signals() as stop:
         run(settings, stop)
+
+
+@app.command()
+def demo(
+    events: Annotated[int | None, typer.Option(min=100, help="End after so many events.  [default: 20000]")] = None,
+    seconds: Annotated[float | None, typer.Option(min=1, help="End after so many seconds.")] = None,
+    users: Annotated[int | None, typer.Option(min=1, help="Simulated users.  [default: one per 20 events]")] = None,
+    rate: Annotated[float, typer.Option(min=1, help="Events a second, once a history is loaded.")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="Of the simulated payments.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Score simulated payments on an embedded broker and watch; nothing has to be installed or started.
+
+    Example: tenfold demo --seconds 30
+    """
+    from rich.console import Console
+
+    from stream.demo import make_plan, run_demo
+    from stream.demo_tally import summary_lines
+    from stream.demo_view import SilentView, terminal_view
+    from stream.scorer import stop_on_signals
+
+    plan = make_plan(events, seconds, users, rate, seed)
+    with stop_on_signals() as stop:
+        if as_json:
+            summary = run_demo(plan, SilentView(Console(stderr=True)), stop)
+            typer.echo(json.dumps(summary.as_dict()))
+            return
+        with terminal_view(Console(), plan.events) as view:
+            summary = run_demo(plan, view, stop)
+    typer.echo("")
+    for line in summary_lines(summary):
+        typer.echo(line)
+
+
+@app.command()
+def simulate(
+    users: Annotated[int, typer.Option(min=1, help="People who pay, about 1.6 times a day each.")],
+    days: Annotated[int, typer.Option(min=1, help="Length of the stream.")],
+    to: Annotated[str, typer.Option(help="A directory for Parquet files, or kafka.", metavar="DIR|kafka")],
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same payments.")] = 1,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, help="Payments a second, to Kafka.  [default: as fast as it takes them]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Simulate payments, about one in a hundred a fraud, and the verdicts that come days later.
+
+    Example: tenfold simulate --users 2000 --days 90 --seed 7 --to data
+    """
+    from training.simulate_command import SimulateError, to_directory, to_kafka
+
+    if to == "kafka":
+        from stream.settings import load
+
+        settings = load()
+        written = to_kafka(users, days, seed, settings, rate)
+        places = f"topics {settings.input_topic} and {settings.labels_topic}"
+    else:
+        if rate is not None:
+            raise SimulateError("--rate is for --to kafka: files are written as fast as it goes")
+        written = to_directory(users, days, seed, Path(to))
+        places = f"{to}/transactions.parquet and {to}/labels.parquet"
+    if as_json:
+        typer.echo(json.dumps(written._asdict()))
+        return
+    typer.echo(f"{written.transactions:,} payments, {written.frauds:,} of them frauds, {written.labels:,} verdicts")
+    typer.echo(f"in {places}")
+
+
+@app.command()
+def watch(
+    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Begin with the oldest score.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="End after so many.")] = None,
+    anomalies: Annotated[bool, typer.Option("--anomalies", help="Only what was flagged.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each score as a line of JSON.")] = False,
+) -> None:
+    """Follow the scores as they come, until Ctrl-C.
+
+    Example: tenfold watch --anomalies
+    """
+    from stream.settings import load
+    from stream.watch import follow, score_line
+
+    scores = follow(load(), from_beginning=from_beginning)
+    wanted = (score for score in scores if score["sequence_anomaly"] or not anomalies)
+    for score in islice(wanted, limit):
+        print(json.dumps(score) if as_json else score_line(score), flush=True)
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Option(help="Directory of transactions.parquet and labels.parquet.")],
+    preset: Annotated[Preset, typer.Option(help="What the model sees of a payment.")] = "default",
+    epochs: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    batch_size: Annotated[int, typer.Option(min=1, help="Windows a step; 512 is many times faster on a CPU.")] = 32,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, dropout and order.")] = 20,
+    store: Annotated[Path, typer.Option(help="Where the bundle goes.")] = Path("models/store"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, the steps on stderr.")] = False,
+) -> None:
+    """Train the model on recorded payments and verdicts; write a bundle that scores.
+
+    Example: tenfold train --data data --preset default --batch-size 512
+    """
+    from training.train_command import run
+
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        trained = run(data, preset=preset, epochs=epochs, batch_size=batch_size, seed=seed, store=store)
+    if as_json:
+        typer.echo(json.dumps(trained))
 
 
 @topics_app.command("create")
@@ -58,6 +173,8 @@ def topics_create(
 
 def main() -> None:
     """Run the command line; errors made for a person are printed without a traceback."""
+    # what the Kafka client says of a broker that is away is in the error; the scorer sets up logs of its own
+    logging.getLogger("tenfold.librdkafka").addHandler(logging.NullHandler())
     try:
         app()
     except TenfoldError as error:

@@ -1,6 +1,8 @@
-"""Creating the four topics."""
+"""The topics: creating them, seeing that they are there, telling one from its successor of the same name."""
 
-from confluent_kafka import KafkaError, KafkaException
+from collections.abc import Iterable
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -9,11 +11,13 @@ from stream.errors import TenfoldError
 from stream.settings import Settings
 
 _CALL_S = 15.0
+_CHECK_S = 10.0
+_MOCK_CLUSTER = "mockCluster"  # how librdkafka's mock broker begins its cluster's id
 _DLQ_MESSAGE_BYTES = 2 * 1_048_588  # twice Kafka's default: a dead letter is its input and the reason
 
 
 class TopicsError(TenfoldError):
-    """A topic could not be created."""
+    """A topic is missing or could not be created, or there is no broker to ask."""
 
 
 def topics_to_create(settings: Settings, partitions: int, replication: int) -> list[NewTopic]:
@@ -33,6 +37,7 @@ def create_topics(settings: Settings, partitions: int, replication: int) -> dict
         TopicsError: Kafka does not answer, or refuses.
     """
     admin = open_client(AdminClient, common_config(settings))
+    _existing(admin, settings)
     created: dict[str, bool] = {}
     asked = admin.create_topics(topics_to_create(settings, partitions, replication), request_timeout=_CALL_S)
     for name, answer in asked.items():
@@ -47,3 +52,39 @@ def create_topics(settings: Settings, partitions: int, replication: int) -> dict
                 ) from None
             created[name] = False
     return created
+
+
+def require_topics(client: AdminClient | Consumer | Producer, settings: Settings, names: Iterable[str]) -> None:
+    """See that the broker answers and has the topics.
+
+    Raises:
+        TopicsError: it does not answer, or has not; the message says which and what to do.
+    """
+    missing = sorted(set(names) - _existing(client, settings))
+    if missing:
+        raise TopicsError(
+            f"no topic {', '.join(missing)} at {settings.bootstrap_servers}: create with `tenfold topics create`"
+        )
+
+
+def _existing(client: AdminClient | Consumer | Producer, settings: Settings) -> set[str]:
+    try:
+        return set(client.list_topics(timeout=_CHECK_S).topics)
+    except KafkaException as error:
+        raise TopicsError(
+            f"Kafka at {settings.bootstrap_servers} does not answer ({error.args[0].str()}): "
+            "start it, or set TENFOLD_BOOTSTRAP_SERVERS"
+        ) from None
+
+
+def topic_id(admin: AdminClient, topic: str, timeout_s: float) -> str:
+    """Return the id of a topic; one that is deleted and made again under its name has another.
+
+    Raises:
+        KafkaException: the broker does not answer in time.
+    """
+    cluster = admin.list_topics(topic, timeout_s).cluster_id or ""
+    if cluster.startswith(_MOCK_CLUSTER):
+        return cluster  # the demo's broker cannot be asked for the id, nor can it delete a topic: its own serves
+    described = admin.describe_topics(TopicCollection([topic]), request_timeout=timeout_s)
+    return str(described[topic].result().topic_id)

@@ -1,9 +1,8 @@
 """``tenfold simulate``: the simulator's payments and verdicts into a directory, or onto Kafka."""
 
 import heapq
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -34,11 +33,14 @@ class SimulateError(TenfoldError):
     """The payments cannot be written or sent; the message says what to do."""
 
 
-class _Record(NamedTuple):
+class SimulatedRecord(NamedTuple):
+    """A payment or a verdict on its way to Kafka; sorts by time."""
+
     at_ms: int
     is_label: bool
     key: bytes
     value: bytes
+    is_fraud: bool  # of a payment: what the simulator knows
 
 
 def to_directory(users: int, days: int, seed: int, directory: Path) -> Written:
@@ -55,22 +57,11 @@ def to_directory(users: int, days: int, seed: int, directory: Path) -> Written:
         raise SimulateError(f"{directory} cannot be written: {error.strerror or error}") from None
 
 
-def to_kafka(
-    users: int,
-    days: int,
-    seed: int,
-    settings: Settings,
-    rate: float | None,
-    stop: threading.Event,
-    clock: Callable[[], float] = time.monotonic,
-) -> Written:
+def to_kafka(users: int, days: int, seed: int, settings: Settings, rate: float | None) -> Written:
     """Send payments, and each verdict that lands before the last of them, in order of time.
 
     The last payment is of about the time at which it is sent. A verdict that lands later is not known yet, and
     is not sent. ``rate`` is in payments a second, ``None`` as fast as Kafka takes them.
-
-    Returns:
-        What was sent, which is less than asked where ``stop`` was set.
 
     Raises:
         SimulateError: Kafka does not take a record, or ``rate`` is slower than so many users pay.
@@ -81,24 +72,30 @@ def to_kafka(
     require_topics(sender.producer, settings, [settings.input_topic, settings.labels_topic])
     start = datetime.now(UTC) + timedelta(seconds=lasts_s) - timedelta(days=days)
     transactions = frauds = labels = 0
-    begun = clock()
-    for day in simulate_days(users, days, seed, start):
-        frauds_left = iter(day.is_fraud.tolist())
-        for record in sender.in_order_of_time(day):
-            if record.is_label:
-                labels += 1
-            else:
-                if rate is not None and stop.wait(max(0.0, begun + transactions / rate - clock())):
-                    break
-                transactions += 1
-                frauds += next(frauds_left)
-            sender.send(record)
-            if stop.is_set():
-                break
-        if stop.is_set():
-            break
+    begun = time.monotonic()
+    for record in in_order_of_time(simulate_days(users, days, seed, start)):
+        if record.is_label:
+            labels += 1
+        else:
+            if rate is not None:
+                time.sleep(max(0.0, begun + transactions / rate - time.monotonic()))
+            transactions += 1
+            frauds += record.is_fraud
+        sender.send(record)
     sender.flush()
     return Written(transactions, frauds, labels)
+
+
+def in_order_of_time(days: Iterable[Simulated]) -> Iterator[SimulatedRecord]:
+    """Yield the payments of all days, and between them the verdicts that land until the last of them."""
+    landing: list[SimulatedRecord] = []
+    for day in days:
+        for key, value, at_ms in labels_as_json(day):
+            heapq.heappush(landing, SimulatedRecord(at_ms, True, key, value, False))
+        for (key, value, at_ms), is_fraud in zip(transactions_as_json(day), day.is_fraud.tolist(), strict=True):
+            while landing and landing[0].at_ms <= at_ms:
+                yield heapq.heappop(landing)
+            yield SimulatedRecord(at_ms, False, key, value, is_fraud)
 
 
 def _duration_s(users: int, days: int, rate: float | None) -> float:
@@ -111,25 +108,15 @@ def _duration_s(users: int, days: int, rate: float | None) -> float:
 
 
 class _Sender:
-    """An idempotent producer of both topics, and the verdicts that have not landed yet."""
+    """An idempotent producer of both topics that sees to refusals."""
 
     def __init__(self, settings: Settings) -> None:
         self.producer: Producer = open_client(Producer, producer_config(settings))
         self._settings = settings
-        self._pending: list[_Record] = []
         self._refused: KafkaError | None = None
         self._sent = 0
 
-    def in_order_of_time(self, day: Simulated) -> Iterator[_Record]:
-        """Yield the day's payments, and the verdicts, of earlier days too, that land between them."""
-        for record in _records(labels_as_json(day), is_label=True):
-            heapq.heappush(self._pending, record)
-        for record in _records(transactions_as_json(day), is_label=False):
-            while self._pending and self._pending[0].at_ms <= record.at_ms:
-                yield heapq.heappop(self._pending)
-            yield record
-
-    def send(self, record: _Record) -> None:
+    def send(self, record: SimulatedRecord) -> None:
         """Hand a record to the producer; wait where its queue is full."""
         topic = self._settings.labels_topic if record.is_label else self._settings.input_topic
         while True:
@@ -159,10 +146,4 @@ class _Sender:
 
     def _check(self) -> None:
         if self._refused is not None:
-            raise SimulateError(
-                f"Kafka at {self._settings.bootstrap_servers} refused a record: {self._refused.str()}"
-            )
-
-
-def _records(rows: Iterable[tuple[bytes, bytes, int]], *, is_label: bool) -> Iterator[_Record]:
-    return (_Record(at_ms, is_label, key, value) for key, value, at_ms in rows)
+            raise SimulateError(f"Kafka at {self._settings.bootstrap_servers} refused a record: {self._refused.str()}")

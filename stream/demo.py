@@ -1,0 +1,184 @@
+"""``tenfold demo``: simulated payments through a real scorer, on a broker and a Redis that live as long as the demo.
+
+First a history as fast as the scorer takes it, so that windows are full; then the rest at a rate that can be watched.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+from pydantic import SecretStr
+
+from stream import demo_parts
+from stream.clients import open_client, producer_config, reader_config
+from stream.contract import FRAUD_SCORE
+from stream.demo_parts import DemoError, ScorerProcess
+from stream.demo_tally import Phase, Summary, Tally
+from stream.demo_traffic import EVENTS_A_USER, DemoRecord, demo_records
+from stream.settings import Settings
+
+MIN_EVENTS, DEFAULT_EVENTS = 100, 20_000
+HISTORY_SHARE = 0.6  # of the events: on average twelve of each user's twenty
+_UNANSWERED = 5_000  # the mock broker forgets what is further back than 5 MiB a partition
+_POLL_S, _VIEW_S, _CALL_S = 0.005, 0.1, 10.0
+_AT_ONCE = 1000
+_STALLED_S = 30.0
+
+
+@dataclass(frozen=True)
+class DemoPlan:
+    """How much is sent, and how fast."""
+
+    events: int
+    users: int
+    rate: float  # events a second of the live part
+    seed: int
+    seconds: float | None = None  # ends after so long, if that is earlier
+
+    @property
+    def history(self) -> int:
+        """How many of the events are sent as fast as possible."""
+        return int(self.events * HISTORY_SHARE)
+
+
+def make_plan(events: int | None, seconds: float | None, users: int | None, rate: float, seed: int) -> DemoPlan:
+    """Return a plan; with seconds and no number of events it sends for as long as that."""
+    if events is None:
+        lasting = int((seconds or 0) * rate / (1 - HISTORY_SHARE))
+        events = max(DEFAULT_EVENTS, lasting)
+    return DemoPlan(events, users or max(events // EVENTS_A_USER, 1), rate, seed, seconds)
+
+
+class View(Protocol):
+    """What shows the demo while it runs."""
+
+    def started(self, what: str) -> None:
+        """Say in a line what runs."""
+
+    def show(self, tally: Tally, phase: Phase) -> None:
+        """Show how it stands; called about ten times a second."""
+
+
+def run_demo(plan: DemoPlan, view: View, stop: threading.Event) -> Summary:
+    """Run until the plan is done or ``stop`` is set; nothing is left running.
+
+    Raises:
+        DemoError: a part does not start, ends early or does not answer.
+    """
+    with ExitStack() as parts:
+        directory = Path(parts.enter_context(TemporaryDirectory(prefix="tenfold-demo-")))
+        settings, what = _start_parts(parts, directory)
+        scorer = parts.enter_context(demo_parts.scorer(settings, directory))
+        view.started(what)
+        return _Run(plan, settings, scorer, view, stop).run()
+
+
+def _start_parts(parts: ExitStack, directory: Path) -> tuple[Settings, str]:
+    redis = parts.enter_context(demo_parts.redis_server(directory))
+    settings = Settings.model_construct(  # the defaults, whatever the environment says
+        redis_url=SecretStr(redis.url), delivery="at-least-once", dlq_topic="transactions.dlq"
+    )
+    topics = (settings.input_topic, settings.output_topic, settings.dlq_topic, settings.labels_topic)
+    address = parts.enter_context(demo_parts.broker(topics))
+    what = (
+        f"The broker is embedded: librdkafka's mock, in memory, at-least-once only, gone when this ends. "
+        f"Redis is {redis.what}. To look in: TENFOLD_BOOTSTRAP_SERVERS={address} tenfold watch"
+    )
+    return settings.model_copy(update={"bootstrap_servers": address}), what
+
+
+class _Run:
+    """One run: what is due is sent, what is there is read, in turns."""
+
+    def __init__(
+        self, plan: DemoPlan, settings: Settings, scorer: ScorerProcess, view: View, stop: threading.Event
+    ) -> None:
+        self._plan, self._settings, self._scorer, self._view, self._stop = plan, settings, scorer, view, stop
+        self._producer: Producer = open_client(Producer, producer_config(settings))
+        self._consumer: Consumer = open_client(
+            Consumer, reader_config(settings) | demo_parts.FETCH_WAIT | {"enable.partition.eof": False}
+        )
+        self._begun = time.monotonic()
+        self._tally = Tally(self._begun)
+        self._answered, self._answered_at = 0, self._begun
+        self._shown_at = 0.0
+
+    def run(self) -> Summary:
+        """Send, read, and return how it went."""
+        records = demo_records(self._plan.events, self._plan.users, self._plan.seed, datetime.now(UTC))
+        try:
+            self._consumer.assign(list(self._outputs()))
+            self._play(islice(records, self._plan.history), "history", rate=None)
+            self._play(records, "live", self._plan.rate)
+        finally:
+            self._consumer.close()
+            self._producer.close()
+        return self._tally.summary(time.monotonic())
+
+    def _outputs(self) -> Iterator[TopicPartition]:
+        for topic in (self._settings.output_topic, self._settings.dlq_topic):
+            for partition in self._consumer.list_topics(topic, _CALL_S).topics[topic].partitions:
+                yield TopicPartition(topic, partition, 0)
+
+    def _play(self, records: Iterator[DemoRecord], phase: Phase, rate: float | None) -> None:
+        """Send the records, at ``rate`` a second if given, and return when all are answered."""
+        begun, number, record = time.monotonic(), 0, next(records, None)
+        while not self._ended():
+            now = time.monotonic()
+            due = self._plan.events if rate is None else (now - begun) * rate
+            while record is not None and number <= due and self._tally.unanswered < _UNANSWERED:
+                self._tally.sent(record, time.monotonic(), phase)
+                self._producer.produce(self._settings.input_topic, key=record.key, value=record.value)
+                number, record = number + 1, next(records, None)
+            self._producer.poll(0)
+            self._read()
+            self._look(phase)
+            if record is None and self._tally.unanswered == 0:
+                break
+        self._view.show(self._tally, phase)
+
+    def _read(self) -> None:
+        first = self._consumer.poll(_POLL_S)
+        if first is None:
+            return
+        now = time.monotonic()
+        for message in (first, *self._consumer.consume(_AT_ONCE, 0)):
+            problem = message.error()
+            if problem is not None:
+                raise DemoError(f"the scores cannot be read: {problem.str()}")
+            if message.topic() == self._settings.output_topic:
+                self._tally.scored(FRAUD_SCORE.validate_json(message.value() or b""), now)
+            else:
+                self._tally.dead(_text(dict(message.headers() or [])["reason"]))
+
+    def _look(self, phase: Phase) -> None:
+        """Show how it stands, and see that it goes on."""
+        now = time.monotonic()
+        if now - self._shown_at < _VIEW_S:
+            return
+        self._shown_at = now
+        self._view.show(self._tally, phase)
+        self._scorer.require_running()
+        if self._tally.answered > self._answered or self._tally.unanswered == 0:
+            self._answered, self._answered_at = self._tally.answered, now
+        elif now - self._answered_at > _STALLED_S:
+            raise DemoError(
+                f"the scorer has left {self._tally.unanswered} events unanswered for {_STALLED_S:.0f} s: "
+                f"{self._scorer.last_words}"
+            )
+
+    def _ended(self) -> bool:
+        seconds = self._plan.seconds
+        return self._stop.is_set() or (seconds is not None and time.monotonic() - self._begun > seconds)
+
+
+def _text(header: str | bytes | None) -> str:
+    return header.decode() if isinstance(header, bytes) else str(header)
