@@ -51,9 +51,9 @@ class DockerBroker:
         admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
         deadline = time.monotonic() + _START_TIMEOUT_S
         while not has_metadata(admin):
-            if time.monotonic() > deadline:
+            if not self._runs() or time.monotonic() > deadline:
                 log = self._container.get_wrapped_container().logs(tail=30).decode(errors="replace")
-                raise StartError(f"the broker's container does not answer after {_START_TIMEOUT_S:g} s:\n{log}")
+                raise StartError(f"the broker's container ended, or is not ready after {_START_TIMEOUT_S:g} s:\n{log}")
 
     def stop(self) -> None:
         """Shut down in order (SIGTERM); the container and its data stay."""
@@ -65,13 +65,18 @@ class DockerBroker:
 
     def restart(self) -> None:
         """Start a stopped or killed broker again; stop it first if it runs."""
-        if self._container.status == "running":
+        if self._runs():
             self.stop()
         self.start()
 
     def discard(self) -> None:
         """End the broker and remove its data."""
         self._container.stop()
+
+    def _runs(self) -> bool:
+        container = self._container.get_wrapped_container()
+        container.reload()
+        return bool(container.status == "running")
 
 
 def require_image() -> str:
