@@ -106,8 +106,10 @@ def group_id() -> str:
     return f"tenfold-{uuid.uuid4().hex[:12]}"
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # around pytest's own summary, so that this stands behind it
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> Iterator[None]:
     """Say at the end which real part was missing."""
+    yield
     for part, reason in config.stash.get(_MISSING, {}).items():
         terminalreporter.write_line(f"real {part} tests were skipped: {reason}", yellow=True)
 
