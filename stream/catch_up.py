@@ -33,6 +33,7 @@ from stream.window_store import Load, Mark, Save, WindowStore
 log = logging.getLogger(__name__)
 
 _CALL_S = 2.0
+_COMMITTED_S = 0.5  # while an offset is not stable, the threads are for the partitions whose offset is
 _CHUNK = 10_000
 
 Commit = Callable[[int, int], None]  # partition, offset
@@ -40,6 +41,10 @@ Commit = Callable[[int, int], None]  # partition, offset
 
 class NotTakenUpError(Exception):
     """The partition could not be taken up now; trying again may help. The message says what was in the way."""
+
+
+class OffsetNotStableError(NotTakenUpError):
+    """A dead owner's transaction is still open, and until the broker ends it nobody knows where to start (KIP-447)."""
 
 
 class CancelledError(Exception):
@@ -56,19 +61,21 @@ class Recoverer:
     spec: BundleSpec
     metrics: Metrics
 
-    def take_up(self, partition: int, commit: Commit, cancelled: Callable[[], bool]) -> Mark:
+    def take_up(self, partition: int, commit: Commit, cancelled: Callable[[], bool], *, rebuild: bool = False) -> Mark:
         """Return the mark at which scoring goes on; the windows are there, and the group's offset is committed.
 
-        ``commit`` commits an offset as the group's member, which only the service's own thread may do.
+        ``commit`` commits an offset as the group's member, which only the service's own thread may do. ``rebuild`` says
+        that the windows cannot be read by this release.
 
         Raises:
-            NotTakenUpError: Kafka does not answer, or somebody else moved the mark.
+            NotTakenUpError: Kafka does not answer, a transaction is open, or somebody else moved the mark.
+            models.window.UnknownWindowFormatError: the windows are another release's: try again with ``rebuild``.
             CancelledError: ``cancelled`` says so.
             redis.RedisError: Redis does not answer.
         """
         reader = open_client(Consumer, reader_config(self.settings))
         try:
-            found = self._find(reader, partition, cancelled)
+            found = self._find(reader, partition, readable=not rebuild)
             decision = plan(found, self.settings.start_from)
             self._report(partition, found, decision)
             if decision.commit is not None:
@@ -85,38 +92,32 @@ class Recoverer:
             log.info("dropped the windows of the old epoch", extra={"partition": partition, "windows": dropped})
         return mark
 
-    def _find(self, reader: Consumer, partition: int, cancelled: Callable[[], bool]) -> Found:
+    def _find(self, reader: Consumer, partition: int, *, readable: bool) -> Found:
         topic = self.settings.input_topic
         log_start, log_end = reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=_CALL_S)
         return Found(
             topic_id=topic_id(self.admin, topic, _CALL_S),
             mark=self.store.mark(partition),
-            committed=self._committed(reader, partition, cancelled),
+            committed=self._committed(reader, partition),
             log_start=log_start,
             log_end=log_end,
+            readable=readable,
         )
 
-    def _committed(self, reader: Consumer, partition: int, cancelled: Callable[[], bool]) -> int | None:
-        """Return the group's committed offset; wait while a dead owner's transaction holds it back (KIP-447)."""
-        told = False
-        while not cancelled():
-            try:
-                [answer] = reader.committed([TopicPartition(self.settings.input_topic, partition)], _CALL_S)
-            except KafkaException as error:
-                if error.args[0].code() not in {KafkaError._TIMED_OUT, KafkaError.UNSTABLE_OFFSET_COMMIT}:
-                    raise
-                if not told:
-                    log.info(
-                        "the committed offset is not known yet: a transaction of another process is still open, "
-                        "or the group's coordinator does not answer",
-                        extra={"partition": partition},
-                    )
-                told = True
-                continue
-            if answer.error is not None:
-                raise KafkaException(answer.error)
-            return None if answer.offset == OFFSET_INVALID else int(answer.offset)
-        raise CancelledError
+    def _committed(self, reader: Consumer, partition: int) -> int | None:
+        """Return the group's committed offset."""
+        try:
+            [answer] = reader.committed([TopicPartition(self.settings.input_topic, partition)], _COMMITTED_S)
+        except KafkaException as error:
+            if error.args[0].code() in {KafkaError._TIMED_OUT, KafkaError.UNSTABLE_OFFSET_COMMIT}:
+                raise OffsetNotStableError(
+                    "the committed offset is not known yet: another process's transaction is still open, "
+                    "or the group's coordinator does not answer"
+                ) from None
+            raise
+        if answer.error is not None:
+            raise KafkaException(answer.error)
+        return None if answer.offset == OFFSET_INVALID else int(answer.offset)
 
     def _report(self, partition: int, found: Found, decision: Plan) -> None:
         self.metrics.recoveries.labels(decision.cause).inc()

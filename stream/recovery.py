@@ -17,7 +17,7 @@ class Cause(StrEnum):
     NONE = "none"
     FRESH_GROUP = "fresh-group"
     WINDOWS_BEHIND = "windows-behind"  # a crash between commit and save, or Redis lost its last writes
-    WINDOWS_LOST = "windows-lost"  # Redis is empty
+    WINDOWS_LOST = "windows-lost"  # Redis is empty, or holds another release's windows
     NEVER_COMMITTED = "never-committed"  # offsets expired, or a crash before the first commit
     MOVED_BACK = "moved-back"  # someone moved the group's offsets back
     EVENTS_LOST = "events-lost"  # retention took events before they were scored
@@ -33,6 +33,7 @@ class Found:
     committed: int | None
     log_start: int  # first offset that the log still has
     log_end: int  # offset that the next record will get
+    readable: bool = True  # whether this release can read the windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def plan(found: Found, start_from: Literal["earliest", "latest"]) -> Plan:
         return Plan(Cause.EVENTS_LOST, log_start, log_start, new_epoch=True, commit=log_start, events_lost=lost)
     if found.committed is None:
         return Plan(Cause.NEVER_COMMITTED, start, start, commit=start)
-    if mark is None:
+    if mark is None or not found.readable:
         return Plan(Cause.WINDOWS_LOST, start, log_start, new_epoch=True)
     if mark.offset > start:
         return Plan(Cause.MOVED_BACK, start, log_start, new_epoch=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from queue import SimpleQueue
 
 import numpy as np
@@ -19,7 +20,7 @@ import redis
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from models.window import UnknownWindowFormatError
-from stream.catch_up import CancelledError, NotTakenUpError, Recoverer
+from stream.catch_up import CancelledError, NotTakenUpError, OffsetNotStableError, Recoverer
 from stream.clients import Contact
 from stream.contract import timestamp
 from stream.errors import TenfoldError
@@ -34,10 +35,11 @@ from stream.window_store import Mark, WindowStore
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.1
-_RECOVERY_THREADS = 4
+_RECOVERY_THREADS = 8
 _LAG_EVERY_S = 1.0
 _PROBE_S = 1.0
 _COMMIT_S = 10.0
+_UNSTABLE_S = 0.25
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.05, 5.0
 _QUIET_S = 60.0  # failures further apart than this are not one outage
 _FENCED_AGAIN_S = 60.0
@@ -64,6 +66,7 @@ class _Owned:
     taking_up: Future[Mark] | None = None
     attempts: int = 0
     newest_ms: int | None = None  # Kafka timestamp of the last record taken
+    rebuild: bool = False  # its windows were written by another release
 
 
 class Service:
@@ -92,12 +95,13 @@ class Service:
         self._in_flight: tuple[ScoredBatch, Future[None]] | None = None
         self._finisher = ThreadPoolExecutor(1, "publish")
         self._recovery = ThreadPoolExecutor(_RECOVERY_THREADS, "recovery")
-        self._commits: SimpleQueue[tuple[TopicPartition, Future[None]]] = SimpleQueue()
+        self._commits: SimpleQueue[tuple[_Owned, TopicPartition, Future[None]]] = SimpleQueue()
+        self._away: str | None = None  # who does not answer
         self._truncate = False
         self._first_failure = self._last_failure = -_QUIET_S
         self._fenced_at = -_FENCED_AGAIN_S
         self._partition_count = 0
-        self._next_lag_look = 0.0
+        self._next_lag_look = self._next_probe = 0.0
 
     def run(self) -> None:
         """Run until the stop event is set, then finish what is in flight and leave the group.
@@ -114,6 +118,7 @@ class Service:
             closing.callback(self._recovery.shutdown)
             closing.callback(self._finisher.shutdown)
             closing.callback(self._consumer.close)  # leaves the group, unless it is a static member
+            closing.callback(self._commit_what_is_asked)  # with a no: nobody waits for it any longer
             closing.callback(self._stop.set)
             while not self._stop.is_set():
                 self._turn()
@@ -122,8 +127,11 @@ class Service:
 
     def _turn(self) -> None:
         self._health.turn()
+        in_touch = self._in_touch()
         self._say_whether_ready()
-        if not self._in_touch():
+        if not in_touch:
+            self._take_up_again([partition for partition, owned in self._owned.items() if owned.mark], None)
+            self._fetch()  # nothing but the group's callbacks: all is paused
             return
         self._commit_what_is_asked()
         self._go_on_where_taken_up()
@@ -139,10 +147,17 @@ class Service:
             self._settle()
             self._drop(batch, error)
             return
-        if self._settle():
+        if self._settle() and self._still_starts(batch):
             self._submit(scored)
         else:
             self._drop(batch, None)
+
+    def _still_starts(self, batch: MicroBatch) -> bool:
+        """Return whether every partition of a batch still is where the batch starts."""
+        return all(
+            partition in self._owned and self._owned[partition].mark == start
+            for partition, start in batch.starts.items()
+        )
 
     # --- fetch and score
 
@@ -271,6 +286,7 @@ class Service:
             self._take_up_again(scored.batch.starts, error)
         else:
             self._truncate = False
+            self._last_failure = -_QUIET_S  # whatever was in the way is over
             for partition in scored.batch.starts:
                 if partition in self._owned:
                     self._owned[partition].attempts = 0
@@ -289,6 +305,7 @@ class Service:
         if error.fenced:
             self._fenced_at = now
         self._close_publisher()
+        self._next_probe = 0.0  # another one at once
 
     def _close_publisher(self) -> None:
         if self._publisher is not None:
@@ -296,21 +313,27 @@ class Service:
             self._publisher = None
 
     def _in_touch(self) -> bool:
-        """Return whether Kafka answers and there is a producer; see to it that both come back."""
+        """Return whether Kafka and Redis answer and there is a producer; see to it that they come back."""
+        now = time.monotonic()
+        if now < self._next_probe:
+            return self._away is None
+        self._next_probe = now + _PROBE_S
         try:
             if self._contact.lost:
                 self._consumer.list_topics(self._settings.input_topic, _PROBE_S)
                 self._contact.lost = False
             if self._publisher is None:
                 self._publisher = self._open_publisher()
-        except (KafkaException, ProducerLostError) as error:
-            self._health.why_not_ready = "Kafka does not answer"
+            self._store.ping()
+        except (KafkaException, ProducerLostError, redis.RedisError) as error:
+            self._away = "Redis" if isinstance(error, redis.RedisError) else "Kafka"
+            log.warning(f"{self._away} does not answer", extra={"error": str(error)})
             self._failed(error)
             if isinstance(error, ProducerLostError) and error.fenced:
                 self._without_publisher(error)
-            self._stop.wait(_PROBE_S)
-            return False
-        return True
+        else:
+            self._away = None
+        return self._away is None
 
     def _fenced(self) -> FencedError:
         name = self._settings.instance_id or "the same transactional id"
@@ -361,6 +384,7 @@ class Service:
             owned = self._owned.get(partition)
             if owned is None or owned.taking_up is not None:
                 continue
+            owned.rebuild |= isinstance(error, UnknownWindowFormatError)
             owned.mark = None
             owned.attempts += 1
             self._consumer.pause([TopicPartition(self._settings.input_topic, partition)])
@@ -375,14 +399,15 @@ class Service:
         def take_up() -> Mark:
             if owned.revoked.wait(delay_s) or cancelled():
                 raise CancelledError
-            return self._recoverer.take_up(partition, self._commit_from_elsewhere, cancelled)
+            commit = partial(self._commit_from_elsewhere, owned)
+            return self._recoverer.take_up(partition, commit, cancelled, rebuild=owned.rebuild)
 
         owned.taking_up = self._recovery.submit(take_up)
 
-    def _commit_from_elsewhere(self, partition: int, offset: int) -> None:
+    def _commit_from_elsewhere(self, owned: _Owned, partition: int, offset: int) -> None:
         """Let the loop commit an offset, and wait until it has."""
         done: Future[None] = Future()
-        self._commits.put((TopicPartition(self._settings.input_topic, partition, offset), done))
+        self._commits.put((owned, TopicPartition(self._settings.input_topic, partition, offset), done))
         try:
             done.result(_COMMIT_S)
         except TimeoutError:
@@ -390,7 +415,10 @@ class Service:
 
     def _commit_what_is_asked(self) -> None:
         while not self._commits.empty():
-            position, done = self._commits.get_nowait()
+            owned, position, done = self._commits.get_nowait()
+            if owned.revoked.is_set() or self._stop.is_set():  # it is another's to commit now
+                done.set_exception(CancelledError())
+                continue
             try:
                 self._consumer.commit(offsets=[position], asynchronous=False)
             except KafkaException as error:
@@ -406,7 +434,10 @@ class Service:
             try:
                 mark = taken_up.result()
                 self._go_on(partition, mark)
-                owned.mark = mark
+                owned.mark, owned.rebuild = mark, False
+            except OffsetNotStableError as error:
+                log.info("waiting to take a partition up", extra={"partition": partition, "why": str(error)})
+                self._take_up(partition, delay_s=_UNSTABLE_S)
             except (NotTakenUpError, redis.RedisError, UnknownWindowFormatError, KafkaException) as error:
                 self._take_up_again([partition], error)
             except CancelledError:
@@ -437,7 +468,9 @@ class Service:
     def _say_whether_ready(self) -> None:
         recovering = [partition for partition, owned in self._owned.items() if owned.mark is None]
         self._metrics.recovering_partitions.set(len(recovering))
-        if not self._joined:
+        if self._away is not None:
+            self._health.why_not_ready = f"{self._away} does not answer"
+        elif not self._joined:
             self._health.why_not_ready = "waiting for the group to assign partitions"
         elif recovering:
             self._health.why_not_ready = f"taking up partitions {', '.join(map(str, recovering))}"

@@ -107,6 +107,10 @@ class WindowStore:
     sequence_length: int
     ttl_s: int
 
+    def ping(self) -> None:
+        """Return if Redis answers."""
+        self.client.ping()
+
     def mark(self, partition: int) -> Mark | None:
         """Return a partition's mark."""
         return Mark.from_bytes(cast("bytes | None", self.client.get(self._mark_key(partition))))

@@ -38,6 +38,11 @@ def test_a_row_of_the_table(state: Found, expected: Plan) -> None:
     assert plan(state, "earliest") == expected
 
 
+def test_windows_of_another_release_are_rebuilt() -> None:
+    unreadable = Found("a", Mark("a", "e", 70), 70, 0, 100, readable=False)
+    assert plan(unreadable, "earliest") == Plan(Cause.WINDOWS_LOST, 70, 0, new_epoch=True)
+
+
 def test_a_group_that_starts_at_the_end_begins_with_warm_windows() -> None:
     assert plan(found(None, None), "latest") == Plan(Cause.FRESH_GROUP, 100, 0, new_epoch=True, commit=100)
 
