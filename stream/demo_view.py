@@ -94,9 +94,11 @@ def board(tally: Tally, phase: Phase, events: int) -> RenderableType:
         f"{tally.flagged_frauds:,} of them frauds",
         f"{tally.reasons.total():,} dead letters",
     )
+    bar = Table.grid()  # a bar by itself does not end its line
+    bar.add_row(ProgressBar(total=events, completed=tally.answered, width=64))
     return Group(
         head,
-        ProgressBar(total=events, completed=tally.answered),
+        bar,
         counts,
         _table("flagged", list(tally.latest_flagged)),
         _table("scored", list(tally.latest)),

@@ -1,0 +1,160 @@
+"""The commands answer with one clear line and the exit code that scripts go by."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from models.bundle import starter
+from stream.cli import app
+
+COMMANDS = ["score", "demo", "simulate", "watch", "train", "topics create"]
+
+
+def tenfold(*words: str, without: tuple[str, ...] = (), **settings: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command; the modules named in ``without`` are as good as not installed."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("TENFOLD_")} | settings
+    program = f"import sys\nfor name in {without}: sys.modules[name] = None\nfrom stream.cli import main\nmain()"
+    command = [sys.executable, "-c", program, *words]
+    return subprocess.run(command, env=env | {"TERM": "dumb"}, capture_output=True, text=True, timeout=120, check=False)
+
+
+def the_one_line(ran: "subprocess.CompletedProcess[str]") -> str:
+    assert ran.stdout == ""
+    [line] = ran.stderr.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command: str) -> None:
+    ran = CliRunner().invoke(app, [*command.split(), "--help"])
+
+    assert ran.exit_code == 0
+    assert f"tenfold {command}" in ran.stdout.partition("Example:")[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("demo --events 5", "--events"),
+        ("demo --rate fast", "--rate"),
+        ("watch --limit 0", "--limit"),
+        ("simulate --users 5 --days 0 --to data", "--days"),
+        ("simulate --users 5 --days 1", "--to"),
+        ("train --data . --preset best", "--preset"),
+        ("topics create --partitions 0", "--partitions"),
+        ("scores", "scores"),
+    ],
+)
+def test_a_wrong_option_is_named_and_exits_with_2(words: str, named: str) -> None:
+    ran = CliRunner().invoke(app, words.split())
+
+    assert ran.exit_code == 2
+    assert named in ran.stderr
+
+
+@pytest.mark.parametrize("command", ["score", "watch"])
+def test_an_unknown_setting_is_named_and_exits_with_2(command: str) -> None:
+    ran = tenfold(*command.split(), TENFOLD_BOOTSTRAP_SERVER="here:9092")
+
+    assert ran.returncode == 2
+    assert "did you mean TENFOLD_BOOTSTRAP_SERVERS?" in the_one_line(ran)
+
+
+def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
+    ran = tenfold("score", TENFOLD_MODEL=str(tmp_path / "gone"))
+
+    assert ran.returncode == 1
+    assert str(tmp_path / "gone") in the_one_line(ran)
+
+
+def test_a_bundle_that_was_changed_is_refused(tmp_path: Path) -> None:
+    for file in starter("baseline").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "model.onnx").write_bytes(b"something else")
+    ran = tenfold("score", TENFOLD_MODEL=str(tmp_path))
+
+    assert ran.returncode == 1
+    assert "model.onnx" in the_one_line(ran)
+
+
+def test_redis_that_is_away_is_named_with_what_to_do() -> None:
+    ran = tenfold("score", TENFOLD_REDIS_URL="redis://user:secret@127.0.0.1:1/0")
+
+    assert ran.returncode == 1
+    line = the_one_line(ran)
+    assert "TENFOLD_REDIS_URL" in line
+    assert "secret" not in line
+
+
+def test_simulated_files_are_the_same_for_the_same_seed(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    asked = ["simulate", "--users", "30", "--days", "20", "--seed", "3", "--json", "--to"]
+    ran, again = tenfold(*asked, str(tmp_path / "a")), tenfold(*asked, str(tmp_path / "b"))
+
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == again.stdout
+    written = json.loads(ran.stdout)
+    assert 0 < written["frauds"] < written["transactions"]
+    for name in ("transactions.parquet", "labels.parquet"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_rate_for_files_is_refused(tmp_path: Path) -> None:
+    ran = tenfold("simulate", "--users", "3", "--days", "2", "--rate", "5", "--to", str(tmp_path / "data"))
+
+    assert ran.returncode == 1
+    assert "--rate" in the_one_line(ran)
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "file").write_text("in the way")
+    ran = tenfold("simulate", "--users", "3", "--days", "2", "--to", str(tmp_path / "file"))
+
+    assert ran.returncode == 1
+    assert "cannot be written" in the_one_line(ran)
+
+
+@pytest.mark.parametrize(
+    ("words", "missing", "extra"),
+    [
+        ("simulate --users 3 --days 2 --to data", "pyarrow", "tenfold[archive]"),
+        ("train --data data", "tensorflow", "tenfold[training]"),
+    ],
+)
+def test_a_missing_extra_is_named(words: str, missing: str, extra: str) -> None:
+    if missing != "pyarrow":
+        pytest.importorskip("tensorflow")
+    ran = tenfold(*words.split(), without=(missing,))
+
+    assert ran.returncode == 1
+    assert f"pip install '{extra}'" in the_one_line(ran)
+
+
+def test_training_without_data_is_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("tensorflow")
+    ran = tenfold("train", "--data", str(tmp_path), "--store", str(tmp_path / "store"))
+
+    assert ran.returncode == 1
+    last = ran.stderr.splitlines()[-1]
+    assert last.startswith("tenfold: ")
+    assert str(tmp_path) in last
+    assert "Traceback" not in ran.stderr
+
+
+def test_the_commands_defaults_are_the_training_jobs() -> None:
+    pytest.importorskip("tensorflow")
+    import inspect  # noqa: PLC0415
+
+    from stream.cli import train as command  # noqa: PLC0415
+    from training.train_lstm_model import train  # noqa: PLC0415
+
+    offered, job = inspect.signature(command).parameters, inspect.signature(train).parameters
+    shared = {"preset", "epochs", "batch_size", "seed", "store"}
+    assert {name: offered[name].default for name in shared} == {name: job[name].default for name in shared}
