@@ -11,7 +11,7 @@ from tests.traffic import produce, traffic
 pytestmark = pytest.mark.broker
 
 
-def test_one_process_is_killed_at_every_boundary_and_started_again(deployment: Deployment, bundle: LoadedBundle) -> None:
+def test_one_process_is_killed_at_every_boundary_and_restarted(deployment: Deployment, bundle: LoadedBundle) -> None:
     """Each start goes on where the last one died, by way of the row of the table that fits what it left behind.
 
     Without the transaction, ``before-commit`` would leave scores that the next start repeats; without reading the mark
@@ -42,9 +42,7 @@ def test_one_process_is_killed_at_every_boundary_and_started_again(deployment: D
 
 
 @pytest.mark.parametrize("at", ["before-commit", "after-commit", "half-saved"])
-def test_one_of_three_is_killed_and_the_others_take_over(
-    deployment: Deployment, bundle: LoadedBundle, at: str
-) -> None:
+def test_one_of_three_is_killed_and_the_others_take_over(deployment: Deployment, bundle: LoadedBundle, at: str) -> None:
     """The survivors take the dead one's partition up where it left it, and it may come back under another name.
 
     Without waiting for the dead one's transaction to end (KIP-447), the offset found would be the one before its
