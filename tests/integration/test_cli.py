@@ -1,0 +1,157 @@
+"""The commands on a real broker: what they need, what they say where it is missing, what they print."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+from confluent_kafka import Consumer
+
+from tests.scorers import Deployment
+from tests.topics import Topics
+
+pytestmark = pytest.mark.broker
+
+SLOW_TO_IMPORT = {"tensorflow", "keras", "pandas", "matplotlib", "pyarrow", "sklearn", "dask"}
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "stream", *words]
+
+
+def run(deployment: Deployment, *words: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    env = deployment.environment(**settings)
+    return subprocess.run(command(*words), env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+def the_one_line(ran: "subprocess.CompletedProcess[str]") -> str:
+    """Return what a command that failed said: a line, and no more."""
+    assert ran.returncode == 1, ran.stderr
+    assert ran.stdout == ""
+    [line] = ran.stderr.splitlines()
+    return line
+
+
+def labelled(deployment: Deployment, topics: Topics) -> Deployment:
+    deployment.settings["TENFOLD_LABELS_TOPIC"] = topics.create("fraud-labels", 3)
+    return deployment
+
+
+def test_simulated_payments_are_scored_and_watched(deployment: Deployment, topics: Topics) -> None:
+    labelled(deployment, topics)
+    asked = ["simulate", "--users", "40", "--days", "20", "--seed", "5", "--to", "kafka", "--json"]
+    sent = run(deployment, *asked)
+    assert sent.returncode == 0, sent.stderr
+    written = json.loads(sent.stdout)
+    scorer = deployment.scorer()
+    watched = run(deployment, "watch", "--from-beginning", "--limit", str(written["transactions"]), "--json")
+    lines = run(deployment, "watch", "--from-beginning", "--limit", "50")
+    flagged = run(deployment, "watch", "--from-beginning", "--anomalies", "--limit", "1", "--json")
+    assert scorer.stop() == 0
+
+    scores = [json.loads(line) for line in watched.stdout.splitlines()]
+    assert len({score["transaction_id"] for score in scores}) == written["transactions"]
+    anomalies = [score for score in scores if score["sequence_anomaly"]]
+    assert json.loads(flagged.stdout) in anomalies
+    columns = {line.index("window") for line in lines.stdout.splitlines()}
+    assert len(columns) == 1  # aligned
+    assert deployment.lag() == 0
+    assert written["labels"] > 0
+
+
+def test_a_rate_is_kept_and_the_payments_end_now(deployment: Deployment, topics: Topics) -> None:
+    labelled(deployment, topics)
+    sent = run(deployment, "simulate", "--users", "50", "--days", "2", "--to", "kafka", "--rate", "100", "--json")
+    assert sent.returncode == 0, sent.stderr
+    count = json.loads(sent.stdout)["transactions"]
+    consumer = Consumer(
+        {"bootstrap.servers": deployment.bootstrap, "group.id": deployment.group_id, "auto.offset.reset": "earliest"}
+    )
+    consumer.subscribe([deployment.input_topic])
+    records = []
+    while len(records) < count:
+        message = consumer.poll(10)
+        assert message is not None
+        records.append((message.timestamp()[1], json.loads(message.value())["created_at"]))
+    consumer.close()
+    sent_ms = sorted(at for at, _ in records)
+
+    assert (sent_ms[-1] - sent_ms[0]) / 1000 > 0.9 * (count - 1) / 100
+    last = max(created_at for _, created_at in records)
+    assert abs(_epoch_s(last) - sent_ms[-1] / 1000) < 3 * 3600  # of 48 hours
+
+
+def _epoch_s(created_at: str) -> float:
+    from datetime import datetime  # noqa: PLC0415
+
+    return datetime.fromisoformat(created_at).timestamp()
+
+
+@pytest.mark.parametrize("words", ["score", "watch", "simulate --users 1 --days 1 --to kafka"])
+def test_a_missing_topic_is_named_with_what_to_do(deployment: Deployment, words: str) -> None:
+    absent = {f"TENFOLD_{name}_TOPIC": f"absent-{name.lower()}" for name in ("INPUT", "OUTPUT", "DLQ", "LABELS")}
+    line = the_one_line(run(deployment, *words.split(), **absent))
+
+    assert "absent-" in line
+    assert "tenfold topics create" in line
+
+
+def test_a_missing_broker_is_named_with_what_to_do(deployment: Deployment) -> None:
+    env = deployment.environment(TENFOLD_BOOTSTRAP_SERVERS="127.0.0.1:1")
+    commands = ["score", "watch", "simulate --users 1 --days 1 --to kafka", "topics create"]
+    started = [
+        subprocess.Popen(command(*words.split()), env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for words in commands
+    ]
+    for words, process in zip(commands, started, strict=True):
+        said, complained = process.communicate(timeout=120)
+        ran = subprocess.CompletedProcess(words, process.returncode, said, complained)
+        line = the_one_line(ran)
+        assert "127.0.0.1:1" in line, words
+        assert "TENFOLD_BOOTSTRAP_SERVERS" in line, words
+
+
+def test_topics_are_created_once(deployment: Deployment) -> None:
+    names = {f"TENFOLD_{name}_TOPIC": f"{deployment.group_id}-{name}" for name in ("INPUT", "OUTPUT", "DLQ", "LABELS")}
+    first = run(deployment, "topics", "create", "--partitions", "2", "--json", **names)
+    second = run(deployment, "topics", "create", "--partitions", "2", "--json", **names)
+
+    assert json.loads(first.stdout) == dict.fromkeys(names.values(), "created")
+    assert json.loads(second.stdout) == dict.fromkeys(names.values(), "exists")
+
+
+def test_a_topic_of_something_else_is_not_taken_for_scores(deployment: Deployment, topics: Topics) -> None:
+    labelled(deployment, topics)
+    assert run(deployment, "simulate", "--users", "5", "--days", "2", "--to", "kafka").returncode == 0
+    swapped = {"TENFOLD_OUTPUT_TOPIC": deployment.input_topic, "TENFOLD_INPUT_TOPIC": deployment.output_topic}
+    line = the_one_line(run(deployment, "watch", "--from-beginning", **swapped))
+
+    assert f"{deployment.input_topic}/" in line
+    assert "is not a score" in line
+
+
+def test_ctrl_c_ends_watch_without_a_word(deployment: Deployment) -> None:
+    watching = subprocess.Popen(command("watch"), env=deployment.environment(), stderr=subprocess.PIPE, text=True)
+    scorer = deployment.scorer().wait_until_ready()  # by then it watches, or soon will: either way it ends
+    watching.send_signal(signal.SIGINT)
+    _, complaints = watching.communicate(timeout=60)
+    scorer.stop()
+
+    assert watching.returncode == 130
+    assert complaints == ""
+
+
+def test_scoring_imports_nothing_that_is_slow_to_import(deployment: Deployment, topics: Topics) -> None:
+    labelled(deployment, topics)
+    program = [sys.executable, "-X", "importtime", "-m", "stream", "score"]
+    process = subprocess.Popen(program, env=deployment.environment(), stderr=subprocess.PIPE, text=True)
+    sent = run(deployment, "simulate", "--users", "5", "--days", "2", "--to", "kafka")
+    watched = run(deployment, "watch", "--from-beginning", "--limit", "1")
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+
+    assert (sent.returncode, watched.returncode, process.returncode) == (0, 0, 0)
+    imported = {line.rpartition("|")[2].strip() for line in said.splitlines() if line.startswith("import time:")}
+    assert {"stream.service", "numpy", "onnxruntime"} <= imported
+    assert {name.partition(".")[0] for name in imported} & SLOW_TO_IMPORT == set()

@@ -1,0 +1,87 @@
+"""What the README tells people to type works, on a real broker."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.kafka_jars import KAFKA, PartMissingError, find_java, kafka_jars
+from tests.scorers import Deployment
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+CONSOLE_TOOLS = {
+    "kafka-console-producer.sh": "org.apache.kafka.tools.ConsoleProducer",
+    "kafka-console-consumer.sh": "org.apache.kafka.tools.consumer.ConsoleConsumer",
+}
+
+
+def block(language: str, containing: str) -> str:
+    """Return the README's one fenced block of that language that contains the words."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    [found] = [text for text in blocks if containing in text]
+    return found
+
+
+def at(deployment: Deployment, text: str) -> str:
+    """Return the text with the deployment's address and topics instead of the defaults."""
+    text = text.replace("localhost:9092", deployment.bootstrap)
+    for topic, name in (("transactions", deployment.input_topic), ("fraud-scores", deployment.output_topic)):
+        text = re.sub(rf'(--topic |"){topic}(?=[ "])', rf"\g<1>{name}", text)
+    return text
+
+
+def with_console_tools(directory: Path) -> str:
+    """Return a PATH with Kafka's console tools on it, as its download has them."""
+    try:
+        java, jars = find_java(), kafka_jars()
+    except PartMissingError as missing:
+        pytest.skip(f"no Kafka console tools: {missing}")
+    for name, main in CONSOLE_TOOLS.items():
+        quiet = f"-Dlog4j2.configurationFile={KAFKA / 'log4j2.properties'}"
+        (directory / name).write_text(f"#!/bin/sh\nexec '{java}' {quiet} -cp '{jars}/*' {main} \"$@\"\n")
+        (directory / name).chmod(0o755)
+    return f"{directory}:{os.environ['PATH']}"
+
+
+@pytest.mark.broker
+def test_kafkas_own_tools_send_a_payment_and_read_its_score(deployment: Deployment, tmp_path: Path) -> None:
+    scorer = deployment.scorer()
+    env = os.environ | {"PATH": with_console_tools(tmp_path)}
+    typed = at(deployment, block("bash", "kafka-console-producer.sh"))
+    ran = subprocess.run(["bash", "-euc", typed], env=env, capture_output=True, text=True, timeout=120, check=False)
+    scorer.stop()
+
+    assert ran.returncode == 0, ran.stderr
+    score = json.loads(ran.stdout.splitlines()[-1])
+    shown = json.loads(block("json", "fraud_probability"))
+    of_the_moment = {"fraud_probability", "lstm_score", "scored_at"}
+    assert score.keys() == shown.keys()
+    assert {name: score[name] for name in score.keys() - of_the_moment} == {
+        name: shown[name] for name in shown.keys() - of_the_moment
+    }
+    assert shown["lstm_score"] == int(shown["fraud_probability"] * 100)
+
+
+@pytest.mark.broker
+def test_the_python_of_the_readme_sends_a_payment_and_reads_its_score(deployment: Deployment) -> None:
+    scorer = deployment.scorer()
+    program = at(deployment, block("python", "confluent_kafka")).replace('"alerts"', f'"alerts-{deployment.group_id}"')
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    scorer.stop()
+
+    assert ran.returncode == 0, ran.stderr
+    assert re.fullmatch(r"anna 0\.\d+ (True|False)\n", ran.stdout)
+
+
+def test_the_library_example_of_the_readme_runs() -> None:
+    example = block("python", "LSTMFraudDetector")
+    ran = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, timeout=120, check=False)
+
+    assert ran.returncode == 0, ran.stderr
+    promised = re.findall(r"'(\w+)':", example.partition("# {")[2])
+    assert re.findall(r"'(\w+)':", ran.stdout) == promised
+    assert "'insufficient_history': False" in ran.stdout
