@@ -84,7 +84,10 @@ def run_demo(plan: DemoPlan, view: View, stop: threading.Event) -> Summary:
 def _start_parts(parts: ExitStack, directory: Path) -> tuple[Settings, str]:
     redis = parts.enter_context(demo_parts.redis_server(directory))
     settings = Settings.model_construct(  # the defaults, whatever the environment says
-        redis_url=SecretStr(redis.url), delivery="at-least-once", dlq_topic="transactions.dlq"
+        redis_url=SecretStr(redis.url),
+        allow_eviction=redis.imitated,
+        delivery="at-least-once",
+        dlq_topic="transactions.dlq",
     )
     topics = (settings.input_topic, settings.output_topic, settings.dlq_topic, settings.labels_topic)
     address = parts.enter_context(demo_parts.broker(topics))

@@ -37,6 +37,7 @@ class DemoRedis(NamedTuple):
 
     url: str
     what: str
+    imitated: bool = False  # evicts nothing, and cannot be asked whether it does
 
 
 @contextmanager
@@ -66,7 +67,7 @@ def redis_server(directory: Path) -> Iterator[DemoRedis]:
     executable, what = _redis_executable()
     if executable is None:
         with _imitated_redis() as url:
-            yield DemoRedis(url, "fakeredis, an imitation: slower than Redis")
+            yield DemoRedis(url, "fakeredis, an imitation: slower than Redis", imitated=True)
         return
     socket = directory / "redis.sock"
     command: list[str | Path] = [executable, "--port", "0", "--unixsocket", socket, "--unixsocketperm", "700"]
@@ -148,6 +149,7 @@ def scorer(settings: Settings, directory: Path) -> Iterator[ScorerProcess]:
         f"{PREFIX}BOOTSTRAP_SERVERS": settings.bootstrap_servers,
         f"{PREFIX}REDIS_URL": settings.redis_url.get_secret_value(),
         f"{PREFIX}DELIVERY": settings.delivery,
+        f"{PREFIX}ALLOW_EVICTION": str(settings.allow_eviction).lower(),
         f"{PREFIX}METRICS_PORT": "0",
         f"{PREFIX}OUTAGE_LIMIT_S": "15",  # so that it ends by itself should the demo be killed
         f"{PREFIX}LOG_LEVEL": "warning",
@@ -172,9 +174,18 @@ def _child(
             env=env,
             start_new_session=True,  # Ctrl-C is the demo's, which stops its parts in order
         )
+    # reads until this process is gone, however it went, and then ends the child
+    watchdog = subprocess.Popen(  # noqa: S603
+        ["/bin/sh", "-c", 'read -r _; kill "$0"', str(process.pid)],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     try:
         yield process
     finally:
+        watchdog.kill()
+        watchdog.communicate()
         process.terminate()
         try:
             process.wait(_STOP_S)

