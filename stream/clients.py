@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
-from uuid import uuid4
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -85,14 +84,17 @@ def producer_config(settings: Settings) -> dict[str, Any]:
     }
 
 
-def transactional_config(settings: Settings) -> dict[str, Any]:
-    """Return the configuration of the producer whose transactions carry scores and offsets."""
+def transactional_config(settings: Settings, name: str) -> dict[str, Any]:
+    """Return the configuration of the producer whose transactions carry scores and offsets.
+
+    ``name`` is the process's own: a producer of the same name ends the transaction that its predecessor left open.
+    """
     return {
         "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
         # the default of 100 is a tail of 100 ms whenever a transaction begins while the last one's markers are written
         "retry.backoff.ms": 5,
         **producer_config(settings),
-        "transactional.id": f"{settings.group_id}-{settings.instance_id or uuid4()}",
+        "transactional.id": f"{settings.group_id}-{name}",
     }
 
 

@@ -212,9 +212,9 @@ def _load(batch: MicroBatch, places: _Places, store: Store, before: ScoredBatch 
     for request, answer in zip(requests, store.load(requests), strict=True):
         partition, start = request.partition, batch.starts[request.partition]
         expected = [start]
-        if before and ends_before.get(partition) == start:
+        if before and partition in in_memory:
             expected.append(before.batch.starts[partition])  # not saved yet
-        if answer.mark not in expected:
+        if answer.mark not in expected or ends_before.get(partition, start) != start:
             moved.append(partition)
         elif partition in in_memory:
             windows[partition] = _merge(places.rows[partition], in_memory[partition], request.users, answer.windows)

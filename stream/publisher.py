@@ -65,15 +65,15 @@ class Publisher(Protocol):
         """Let go of the producer."""
 
 
-def open_publisher(settings: Settings, consumer: Consumer, stopping: Callable[[], bool]) -> Publisher:
-    """Return the publisher that ``settings.delivery`` asks for.
+def open_publisher(settings: Settings, name: str, consumer: Consumer, stopping: Callable[[], bool]) -> Publisher:
+    """Return the publisher that ``settings.delivery`` asks for; ``name`` is this process's.
 
     Raises:
         ProducerLostError: the broker does not let this producer begin.
     """
     if settings.delivery == "at-least-once":
         return AtLeastOncePublisher(settings, consumer, stopping)
-    return TransactionalPublisher(settings, stopping)
+    return TransactionalPublisher(settings, name, stopping)
 
 
 class _Outbox:
@@ -113,10 +113,10 @@ class _Outbox:
 class TransactionalPublisher:
     """One Kafka transaction a batch: scores, dead letters and offsets are readable together or not at all."""
 
-    def __init__(self, settings: Settings, stopping: Callable[[], bool]) -> None:
+    def __init__(self, settings: Settings, name: str, stopping: Callable[[], bool]) -> None:
         self._topic = settings.input_topic
         self._stopping = stopping
-        self._outbox = _Outbox(transactional_config(settings), settings)
+        self._outbox = _Outbox(transactional_config(settings, name), settings)
         self._producer = self._outbox.producer
         # ends what a predecessor of this transactional.id has left open
         self._insist(lambda: self._producer.init_transactions(_CALL_S), self._deadline())

@@ -5,9 +5,11 @@ import logging
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from uuid import uuid4
 
 import redis
 from confluent_kafka import Consumer, KafkaException
@@ -20,10 +22,13 @@ from prometheus_client.process_collector import ProcessCollector
 from models.bundle import BundleError, LoadedBundle, load_bundle, resolve_model
 from models.runtime import MissingRuntimeError
 from stream import health, logs
+from stream.assignment import Assignment
 from stream.catch_up import Recoverer
 from stream.clients import Contact, common_config, consumer_config, open_client
 from stream.errors import TenfoldError
+from stream.flight import Flight
 from stream.metrics import Metrics
+from stream.outage import Outage
 from stream.publisher import open_publisher
 from stream.service import Service
 from stream.settings import Settings, mask_url
@@ -44,8 +49,8 @@ def run(settings: Settings, stop: threading.Event) -> None:
     Raises:
         StartError: model, broker, topic or Redis is missing.
         SettingsError: a setting cannot be used.
-        stream.service.OutageError: Kafka or Redis went away and did not come back.
-        stream.service.FencedError: another process has this one's instance id.
+        stream.outage.OutageError: Kafka or Redis went away and did not come back.
+        stream.flight.FencedError: another process has this one's instance id.
     """
     logs.configure(settings.log_level, settings.log_format)
     model = _load_model(settings)
@@ -69,18 +74,17 @@ def run(settings: Settings, stop: threading.Event) -> None:
         ttl_s=settings.window_ttl_days * 86_400,
     )
     admin = open_client(AdminClient, common_config(settings))
-    service = Service(
-        settings,
-        consumer,
-        lambda: open_publisher(settings, consumer, stop.is_set),
-        contact,
-        Recoverer(settings, admin, store, model.spec, metrics),
+    outage = Outage(settings.outage_limit_s, time.monotonic)
+    name = settings.instance_id or uuid4().hex
+    flight = Flight(
+        lambda: open_publisher(settings, name, consumer, stop.is_set),
         store,
-        model,
         metrics,
-        state,
-        stop,
+        beside=settings.delivery == "exactly-once",
     )
+    recoverer = Recoverer(settings, admin, store, model.spec, metrics)
+    assignment = Assignment(settings.input_topic, consumer, recoverer, outage, stop)
+    service = Service(settings, consumer, contact, assignment, flight, store, model, metrics, state, outage, stop)
     stop_serving: Callable[[], None] = lambda: None  # noqa: E731
     if settings.metrics_port:
         stop_serving = health.serve(settings.metrics_host, settings.metrics_port, registry, state)

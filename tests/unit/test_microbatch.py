@@ -163,6 +163,13 @@ def test_the_mark_behind_the_batch_before_is_no_excuse_without_that_batch() -> N
         score(batch([(0, "ann", 1)], first.batch.ends, 1), store)
 
 
+def test_a_batch_that_does_not_follow_the_one_before_is_not_scored() -> None:
+    store = MemoryStore(START)
+    first = score(batch([(0, "ann", 1)], {0: START}), store)
+    with pytest.raises(MarkMovedError):
+        score(batch([(0, "ann", 1)], {0: START}), store, before=first)
+
+
 @pytest.mark.parametrize("model", [LengthModel(), FragileModel()])
 def test_an_event_that_the_model_cannot_score_is_a_dead_letter_and_leaves_the_window_as_it_was(model: Model) -> None:
     store = MemoryStore(START)

@@ -38,7 +38,7 @@ def test_any_librdkafka_property_can_be_given(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("TENFOLD_KAFKA__SASL_MECHANISM", "SCRAM-SHA-512")
     monkeypatch.setenv("TENFOLD_KAFKA__session.timeout.ms", "30000")
     settings = load()
-    for config in (consumer_config(settings), reader_config(settings), transactional_config(settings)):
+    for config in (consumer_config(settings), reader_config(settings), transactional_config(settings, "a")):
         assert config["security.protocol"] == "SASL_SSL"
         assert config["sasl.mechanism"] == "SCRAM-SHA-512"
     assert consumer_config(settings)["session.timeout.ms"] == "30000"

@@ -1,0 +1,178 @@
+"""The partitions of this process: each is ready at a mark, or being taken up in a thread beside the loop."""
+
+import logging
+import threading
+from collections.abc import Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from queue import SimpleQueue
+
+import redis
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from models.window import UnknownWindowFormatError
+from stream.catch_up import CancelledError, NotTakenUpError, OffsetNotStableError, Recoverer
+from stream.outage import Outage
+from stream.window_store import Mark
+
+log = logging.getLogger(__name__)
+
+_THREADS = 8
+_UNSTABLE_S = 0.25
+_FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.05, 5.0
+_COMMIT_S = 10.0
+
+
+@dataclass
+class _Owned:
+    """A partition of this process. ``mark`` is what its next batch starts from, ``None`` while it is taken up."""
+
+    mark: Mark | None = None
+    revoked: threading.Event = field(default_factory=threading.Event)
+    taking_up: Future[Mark] | None = None
+    attempts: int = 0
+    rebuild: bool = False  # its windows were written by another release
+
+
+class Assignment:
+    """What the group has assigned. All but the taking up itself happens in the loop's thread."""
+
+    def __init__(
+        self, topic: str, consumer: Consumer, recoverer: Recoverer, outage: Outage, stop: threading.Event
+    ) -> None:
+        self._topic, self._consumer, self._recoverer = topic, consumer, recoverer
+        self._outage, self._stop = outage, stop
+        self._owned: dict[int, _Owned] = {}
+        self._threads = ThreadPoolExecutor(_THREADS, "recovery")
+        self._commits: SimpleQueue[tuple[_Owned, TopicPartition, Future[None]]] = SimpleQueue()
+        self.joined = False
+
+    @property
+    def ready(self) -> dict[int, Mark]:
+        """The partitions that are scored, each with what its next batch starts from."""
+        return {partition: owned.mark for partition, owned in self._owned.items() if owned.mark is not None}
+
+    @property
+    def recovering(self) -> list[int]:
+        """The partitions that are being taken up."""
+        return [partition for partition, owned in self._owned.items() if owned.mark is None]
+
+    def mark(self, partition: int) -> Mark | None:
+        """Return what a partition's next batch starts from; ``None`` if it is not ready, or not ours."""
+        owned = self._owned.get(partition)
+        return owned.mark if owned else None
+
+    def move(self, marks: Mapping[int, Mark]) -> None:
+        """Say what the next batch starts from."""
+        for partition, mark in marks.items():
+            self._owned[partition].mark = mark
+
+    def got_through(self, partitions: Collection[int]) -> None:
+        """Say that a batch of these partitions is published and saved."""
+        for partition in partitions:
+            if partition in self._owned:
+                self._owned[partition].attempts = 0
+
+    def assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Take over what the group assigns, paused until it is known where to start."""
+        positions = [TopicPartition(given.topic, given.partition, 0) for given in partitions]
+        consumer.assign(positions)
+        consumer.pause(positions)
+        self.joined = True
+        self._owned = {given.partition: _Owned() for given in partitions}
+        for partition in self._owned:
+            self._take_up(partition, delay_s=0)
+
+    def let_go(self) -> None:
+        """Forget the partitions: they are another's now."""
+        for owned in self._owned.values():
+            owned.revoked.set()
+        self._owned, self.joined = {}, False
+
+    def take_up_again(self, partitions: Collection[int], error: Exception | None = None) -> None:
+        """Look at the table of recovery again; no more records of these partitions until then.
+
+        Raises:
+            stream.outage.OutageError: this has gone on for too long.
+        """
+        if error is not None:
+            log.warning("taking partitions up again", extra={"partitions": list(partitions), "error": str(error)})
+            self._outage.failed(error)
+        for partition in partitions:
+            owned = self._owned.get(partition)
+            if owned is None or owned.taking_up is not None:
+                continue
+            owned.rebuild |= isinstance(error, UnknownWindowFormatError)
+            owned.mark = None
+            owned.attempts += 1
+            self._consumer.pause([TopicPartition(self._topic, partition)])
+            self._take_up(partition, _backoff_s(owned.attempts))
+
+    def go_on(self) -> None:
+        """Go on with the partitions that have been taken up."""
+        self._commit_what_is_asked()
+        for partition, owned in self._owned.items():
+            if owned.taking_up is None or not owned.taking_up.done():
+                continue
+            taken_up, owned.taking_up = owned.taking_up, None
+            try:
+                mark = taken_up.result()
+                position = TopicPartition(self._topic, partition, mark.offset)
+                self._consumer.seek(position)  # after an abort the consumer's position is already behind the batch
+                self._consumer.resume([position])
+            except OffsetNotStableError as error:
+                log.info("waiting to take a partition up", extra={"partition": partition, "why": str(error)})
+                self._take_up(partition, _UNSTABLE_S)
+            except (NotTakenUpError, redis.RedisError, UnknownWindowFormatError, KafkaException) as error:
+                self.take_up_again([partition], error)
+            except CancelledError:
+                continue
+            else:
+                owned.mark, owned.rebuild = mark, False
+                log.info("scoring", extra={"partition": partition, "offset": mark.offset, "epoch": mark.epoch})
+
+    def close(self) -> None:
+        """Wait for the threads; they have been told to stop."""
+        self._commit_what_is_asked()  # with a no: nobody waits for it any longer
+        self._threads.shutdown()
+
+    def _take_up(self, partition: int, delay_s: float) -> None:
+        owned = self._owned[partition]
+
+        def cancelled() -> bool:
+            return owned.revoked.is_set() or self._stop.is_set()
+
+        def take_up() -> Mark:
+            if owned.revoked.wait(delay_s) or cancelled():
+                raise CancelledError
+            commit = partial(self._commit_from_elsewhere, owned)
+            return self._recoverer.take_up(partition, commit, cancelled, rebuild=owned.rebuild)
+
+        owned.taking_up = self._threads.submit(take_up)
+
+    def _commit_from_elsewhere(self, owned: _Owned, partition: int, offset: int) -> None:
+        """Let the loop commit an offset, and wait until it has."""
+        done: Future[None] = Future()
+        self._commits.put((owned, TopicPartition(self._topic, partition, offset), done))
+        try:
+            done.result(_COMMIT_S)
+        except TimeoutError:
+            raise NotTakenUpError("the group's first offset could not be committed in time") from None
+
+    def _commit_what_is_asked(self) -> None:
+        while not self._commits.empty():
+            owned, position, done = self._commits.get_nowait()
+            if owned.revoked.is_set() or self._stop.is_set():  # it is another's to commit now
+                done.set_exception(CancelledError())
+                continue
+            try:
+                self._consumer.commit(offsets=[position], asynchronous=False)
+            except KafkaException as error:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+
+def _backoff_s(attempts: int) -> float:
+    return float(min(_FIRST_BACKOFF_S * 2 ** (attempts - 1), _LONGEST_BACKOFF_S)) if attempts > 1 else 0.0
