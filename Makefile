@@ -9,7 +9,7 @@ UV := $(shell command -v uv || echo .tools/bin/uv)
 # --inexact: what one target installed, another does not take away
 SYNC = $(UV) sync --frozen --inexact --python "$$($(PYTHON) -c 'import sys; print(sys._base_executable)')"
 
-.PHONY: help demo test lint typecheck bench
+.PHONY: help demo test chaos lint typecheck bench
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.* ## /\1\t/p' Makefile | expand -t 12
@@ -19,6 +19,9 @@ demo: .venv/.demo ## score simulated transactions on an embedded broker and watc
 
 test: .venv/.all ## run every test that this machine allows
 	.venv/bin/pytest
+
+chaos: .venv/.all ## break things for minutes, and ask the oracle; TENFOLD_CHAOS_SEED=... repeats a run
+	.venv/bin/python -m tests.chaos.long --report chaos-report.md
 
 lint: .venv/.all ## check the style, the format and that uv.lock fits pyproject.toml
 	$(UV) lock --check --quiet

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from models.bundle import LoadedBundle
@@ -46,6 +46,13 @@ def until(condition: Callable[[], bool], timeout_s: float, failing: str, scorer:
         log = f":\n{scorer.log_text[-3000:]}" if scorer else ""
         assert time.monotonic() < deadline, f"{failing} ({timeout_s:g} s){log}"
         time.sleep(0.05)
+
+
+def stop_all(scorers: Sequence[Scorer]) -> list[int]:
+    """Ask scorers to stop, each once it can be asked; return their exit codes."""
+    for scorer in scorers:
+        until(lambda s=scorer: s.get("/healthz")[0] == 200, 60, "it does not come up", scorer)
+    return [scorer.stop() for scorer in scorers]
 
 
 @contextmanager

@@ -1,0 +1,189 @@
+"""The long form: three scorers under load, and faults at random, one after the other; then the oracle.
+
+``make chaos``, or ``python -m tests.chaos.long --faults 60``. The seed is printed; the same seed in
+``TENFOLD_CHAOS_SEED`` repeats the faults, their order and their pauses, though not what they meet.
+"""
+
+import argparse
+import os
+import random
+import signal
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import redis
+
+from models.bundle import load_bundle, starter
+from tests.brokers import KafkaBroker, RedisServer
+from tests.chaos.conftest import CHAOS
+from tests.chaos.faults import StoppingScorer, stopped, until
+from tests.chaos.report import Report
+from tests.scorers import Deployment, Scorer, verdict_of
+from tests.topics import Topics
+from tests.traffic import Record, produce, traffic
+
+SEED = "TENFOLD_CHAOS_SEED"
+_SCORERS = 3
+_SETTLE_S = 240.0
+
+
+class UnexpectedEndError(Exception):
+    """A scorer ended that nobody had killed; the message ends with its log."""
+
+
+@dataclass
+class Chaos:
+    """The parts that are broken, and what was done to them."""
+
+    rng: random.Random
+    kafka: KafkaBroker
+    redis_server: RedisServer
+    deployment: Deployment
+    scorers: list[Scorer] = field(default_factory=list)
+    done: Counter[str] = field(default_factory=Counter)
+
+    def any_scorer(self) -> Scorer:
+        """Take a scorer out of the group of those that should run."""
+        return self.scorers.pop(self.rng.randrange(len(self.scorers)))
+
+    def fill_up(self) -> None:
+        """Start scorers until there are three; those that killed themselves at a boundary are gone by plan."""
+        for scorer in [scorer for scorer in self.scorers if not scorer.process.running]:
+            code = scorer.process.end(signal.SIGTERM)
+            if code != -signal.SIGKILL or not isinstance(scorer, StoppingScorer):
+                raise UnexpectedEndError(f"a scorer ended with {code}:\n{scorer.log_text[-3000:]}")
+            self.scorers.remove(scorer)
+            self.done["kill -9 at a stage boundary"] += 1
+        while len(self.scorers) < _SCORERS:
+            if self.rng.random() < 0.4:
+                at = self.rng.choice(["before-commit", "after-commit", "half-saved", "after-save", "catching-up"])
+                self.scorers.append(StoppingScorer(self.deployment, at, self.rng.randint(1, 15)))
+            else:
+                self.scorers.append(self.deployment.scorer())
+
+    def kill_scorer(self) -> None:
+        """kill -9 of a scorer."""
+        self.any_scorer().kill()
+
+    def stop_scorer(self) -> None:
+        """SIGTERM to a scorer."""
+        self.any_scorer().stop()
+
+    def pause_scorer(self) -> None:
+        """SIGSTOP, then SIGCONT."""
+        with stopped(self.rng.choice(self.scorers)):
+            time.sleep(self.rng.uniform(0.5, 7))  # the session ends after 3 s, a transaction after 5 s
+
+    def flush_redis(self) -> None:
+        """FLUSHALL."""
+        with redis.Redis.from_url(self.deployment.redis_url) as client:
+            client.flushall()
+
+    def pause_redis(self) -> None:
+        """CLIENT PAUSE."""
+        with redis.Redis.from_url(self.deployment.redis_url) as client:
+            client.client_pause(self.rng.randint(200, 3_000))
+
+    def kill_redis(self) -> None:
+        """kill -9 of Redis, which keeps what it has answered."""
+        self.redis_server.kill()
+        time.sleep(self.rng.uniform(0, 2))
+        self.redis_server.restart()
+
+    def kill_kafka(self) -> None:
+        """kill -9 of the broker."""
+        self.kafka.kill()
+        time.sleep(self.rng.uniform(0, 2))
+        self.kafka.restart()
+
+    def inject(self) -> None:
+        """Do one thing at random."""
+        faults: dict[Callable[[], None], int] = {
+            self.kill_scorer: 8,
+            self.stop_scorer: 2,
+            self.pause_scorer: 3,
+            self.flush_redis: 3,
+            self.pause_redis: 1,
+            self.kill_redis: 2,
+            self.kill_kafka: 1,
+        }
+        [fault] = self.rng.choices(list(faults), list(faults.values()))
+        fault()
+        self.done[str(fault.__doc__).rstrip(".")] += 1
+
+
+def until_told(stop: threading.Event, seed: int) -> Iterator[Record]:
+    """Yield transactions until ``stop`` is set."""
+    for record in traffic(100_000_000, users=1_000, seed=seed):
+        if stop.is_set():
+            return
+        yield record
+
+
+def run(seed: int, faults: int, rate: float, directory: Path) -> Report:
+    """Break things ``faults`` times, let everything settle, ask the oracle."""
+    kafka, redis_server = KafkaBroker(directory), RedisServer(directory)
+    kafka.start()
+    redis_server.start(appendonly=True)
+    group = f"chaos-{uuid.uuid4().hex[:8]}"
+    deployment = Deployment.create(Topics(kafka.bootstrap), kafka.bootstrap, redis_server.url, group, directory)
+    deployment.settings |= CHAOS
+    chaos = Chaos(random.Random(seed), kafka, redis_server, deployment)
+    begun, stop = time.monotonic(), threading.Event()
+    load = threading.Thread(
+        target=produce, args=(kafka.bootstrap, deployment.input_topic, until_told(stop, seed), rate), daemon=True
+    )
+    load.start()
+    try:
+        for number in range(faults):
+            chaos.fill_up()
+            time.sleep(chaos.rng.uniform(0.2, 4))
+            chaos.inject()
+            print(f"fault {number + 1} of {faults}", dict(chaos.done), flush=True)
+        stop.set()
+        load.join()
+        for scorer in chaos.scorers:
+            scorer.kill()
+        last = deployment.scorer()
+        deployment.wait_until_scored([last], _SETTLE_S)
+        until(lambda: last.get("/readyz")[0] == 200, 60, "not ready in the end", last)
+        last.stop()
+        _, verdict = verdict_of(load_bundle(starter("default")), deployment)
+    finally:
+        stop.set()
+        for scorer in chaos.scorers:
+            scorer.kill()
+        redis_server.discard()
+        kafka.discard()
+    return Report(seed, time.monotonic() - begun, rate, dict(chaos.done), verdict)
+
+
+def main() -> None:
+    """Run the long form and write the report; exit with 1 if the oracle finds anything."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--faults", type=int, default=60)
+    parser.add_argument("--rate", type=float, default=500, help="events a second")
+    parser.add_argument("--report", type=Path, default=Path("chaos-report.md"))
+    options = parser.parse_args()
+    # scorers inherit this process's environment, and refuse settings that they do not know
+    seed = int(os.environ.pop(SEED, "") or random.SystemRandom().randrange(10**9))
+    print(f"{SEED}={seed}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="tenfold-chaos-") as directory:
+        try:
+            report = run(seed, options.faults, options.rate, Path(directory))
+        except UnexpectedEndError as error:
+            sys.exit(f"{SEED}={seed}: {error}")
+    options.report.write_text(report.as_markdown())
+    print(report.as_markdown())
+    sys.exit(0 if report.verdict.right else 1)
+
+
+if __name__ == "__main__":
+    main()
