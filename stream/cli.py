@@ -150,6 +150,48 @@ def train(
         typer.echo(json.dumps(trained))
 
 
+@app.command()
+def reset(
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Stay where the group is, and rebuild its windows.")
+    ] = False,
+    to_earliest: Annotated[bool, typer.Option("--to-earliest", help="Score the whole log again.")] = False,
+    to_offset: Annotated[int | None, typer.Option(min=0, help="Go to this offset of every partition.")] = None,
+    to_datetime: Annotated[
+        str | None, typer.Option(help="Go to the first record at or after an RFC 3339 time.", metavar="TIME")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Move a stopped group, and its windows with it; the next scorer rebuilds them from the log.
+
+    Example: tenfold reset --to-datetime 2026-01-31T00:00:00Z --dry-run
+    """
+    from stream import reset as resets
+    from stream.settings import load
+    from stream.window_store import open_store
+
+    chosen = [rebuild, to_earliest, to_offset is not None, to_datetime is not None]
+    if sum(chosen) != 1:
+        raise typer.BadParameter("give one of --rebuild, --to-earliest, --to-offset, --to-datetime")
+    settings = load()
+    group = resets.Reset.open(settings, open_store(settings))
+    target: resets.Target | None = None
+    if to_earliest:
+        target = resets.earliest
+    elif to_offset is not None:
+        target = resets.offset(to_offset)
+    elif to_datetime is not None:
+        target = group.at(resets.parse_time(to_datetime))
+    moved = group.run(target, dry_run=dry_run)
+    if as_json:
+        typer.echo(json.dumps([each._asdict() for each in moved]))
+        return
+    for each in moved:
+        typer.echo(f"partition {each.partition}: {each.before} -> {each.after}")
+    typer.echo("nothing was changed" if dry_run else "the next scorer rebuilds the windows up to there")
+
+
 @topics_app.command("create")
 def topics_create(
     partitions: Annotated[int, typer.Option(min=1, help="Partitions of each topic.")] = 12,

@@ -32,7 +32,7 @@ from stream.outage import Outage
 from stream.publisher import open_publisher
 from stream.service import Service
 from stream.settings import Settings, mask_url
-from stream.window_store import WindowStore, connect
+from stream.window_store import open_store
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +54,8 @@ def run(settings: Settings, stop: threading.Event) -> None:
     """
     logs.configure(settings.log_level, settings.log_format)
     model = _load_model(settings)
-    client = connect(settings)
-    _check_redis(client, settings)
+    store = open_store(settings, model.spec.sequence_length)
+    _check_redis(store.client, settings)
     contact = Contact()
     consumer = open_client(Consumer, {**consumer_config(settings), "error_cb": contact.on_error})
     _check_topics(consumer, settings)
@@ -66,13 +66,6 @@ def run(settings: Settings, stop: threading.Event) -> None:
     metrics = Metrics(registry)
     metrics.model_info.labels(model.spec.model_version, model.spec.preset, settings.runtime).set(1)
     state = health.Health()
-    store = WindowStore(
-        client,
-        settings.group_id,
-        settings.input_topic,
-        model.spec.sequence_length,
-        ttl_s=settings.window_ttl_days * 86_400,
-    )
     admin = open_client(AdminClient, common_config(settings))
     outage = Outage(settings.outage_limit_s, time.monotonic)
     name = settings.instance_id or uuid4().hex
@@ -97,7 +90,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         service.run()
     finally:
         stop_serving()
-        client.close()
+        store.client.close()
     log.info("scorer stopped")
 
 

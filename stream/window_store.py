@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
-from models.window import Windows, pack, unpack
+from models.window import SEQUENCE_LENGTH, Windows, pack, unpack
 from stream.settings import Settings
 
 #: Sets windows and mark together, if the mark still is what the batch started from.
@@ -97,6 +97,12 @@ def connect(settings: Settings) -> redis.Redis:
     return redis.Redis.from_url(settings.redis_url.get_secret_value(), **options)
 
 
+def open_store(settings: Settings, sequence_length: int = SEQUENCE_LENGTH) -> "WindowStore":
+    """Return the store of the group and the topic of ``settings``."""
+    ttl_s = settings.window_ttl_days * 86_400
+    return WindowStore(connect(settings), settings.group_id, settings.input_topic, sequence_length, ttl_s)
+
+
 @dataclass(frozen=True)
 class WindowStore:
     """The windows of one group on one topic. Methods raise ``redis.RedisError`` when Redis does not do its part."""
@@ -163,6 +169,13 @@ class WindowStore:
             self.ttl_s,
             *pack(request.windows),
         ]
+
+    def forget(self, partition: int) -> None:
+        """Take a partition's mark away, and its windows: who takes it up finds none. Only while nobody scores it."""
+        mark = self.mark(partition)
+        self.client.delete(self._mark_key(partition))
+        if mark is not None:
+            self.drop_epoch(partition, mark.epoch)
 
     def drop_epoch(self, partition: int, epoch: str) -> int:
         """Unlink the windows of an epoch that is over; return how many there were."""
