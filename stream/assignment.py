@@ -9,7 +9,7 @@ from functools import partial
 from queue import SimpleQueue
 
 import redis
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
 from models.window import UnknownWindowFormatError
 from stream.catch_up import CancelledError, NotTakenUpError, OffsetNotStableError, Recoverer
@@ -76,7 +76,8 @@ class Assignment:
 
     def assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Take over what the group assigns, paused until it is known where to start."""
-        positions = [TopicPartition(given.topic, given.partition, 0) for given in partitions]
+        # the log's end is never out of range; what is fetched there would be dropped
+        positions = [TopicPartition(given.topic, given.partition, OFFSET_END) for given in partitions]
         consumer.assign(positions)
         consumer.pause(positions)
         self.joined = True
@@ -118,9 +119,7 @@ class Assignment:
             taken_up, owned.taking_up = owned.taking_up, None
             try:
                 mark = taken_up.result()
-                position = TopicPartition(self._topic, partition, mark.offset)
-                self._consumer.seek(position)  # after an abort the consumer's position is already behind the batch
-                self._consumer.resume([position])
+                self._seek(partition, mark)
             except OffsetNotStableError as error:
                 log.info("waiting to take a partition up", extra={"partition": partition, "why": str(error)})
                 self._take_up(partition, _UNSTABLE_S)
@@ -131,6 +130,24 @@ class Assignment:
             else:
                 owned.mark, owned.rebuild = mark, False
                 log.info("scoring", extra={"partition": partition, "offset": mark.offset, "epoch": mark.epoch})
+
+    def _seek(self, partition: int, mark: Mark) -> None:
+        """Let the consumer go on at a mark: after an abort its position is already behind the batch."""
+        position = TopicPartition(self._topic, partition, mark.offset)
+        try:
+            self._consumer.seek(position)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._STATE:
+                raise
+            # an offset was out of range, and librdkafka fetches this partition no more until it is assigned again
+            starts = dict.fromkeys(self._owned, OFFSET_END) | {
+                ready: its.offset for ready, its in {**self.ready, partition: mark}.items()
+            }
+            positions = {owned: TopicPartition(self._topic, owned, start) for owned, start in starts.items()}
+            self._consumer.assign(list(positions.values()))
+            self._consumer.pause([positions[owned] for owned in self.recovering])
+            self._consumer.resume([positions[owned] for owned in self.ready])
+        self._consumer.resume([position])
 
     def close(self) -> None:
         """Wait for the threads; they have been told to stop."""

@@ -122,7 +122,8 @@ class Recoverer:
     def _report(self, partition: int, found: Found, decision: Plan) -> None:
         self.metrics.recoveries.labels(decision.cause).inc()
         self.metrics.events_lost.inc(decision.events_lost)
-        rebuilt_in_part = decision.new_epoch and decision.behind and found.log_start > 0
+        rebuilt = decision.new_epoch and decision.cause not in {Cause.FRESH_GROUP, Cause.NEW_TOPIC}
+        rebuilt_in_part = rebuilt and found.log_start > 0
         if rebuilt_in_part:
             self.metrics.history_lost.inc()
         level = logging.INFO if decision.cause in {Cause.NONE, Cause.FRESH_GROUP} else logging.WARNING

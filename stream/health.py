@@ -13,6 +13,9 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from stream.settings import SettingsError
 
+#: A loop that has not come round for so long is waiting: for Kafka to take a batch, most likely.
+WAITING_AFTER_S = 3.0
+
 #: A loop that has not come round for so long is stuck; its longest honest step is a broker's patience of 20 s.
 STUCK_AFTER_S = 60.0
 
@@ -31,6 +34,13 @@ class Health:
     def turn(self) -> None:
         """Say that the loop has come round."""
         self.last_turn = self.clock()
+
+    @property
+    def reason(self) -> str | None:
+        """Why records are not scored at this moment; ``None`` if they are."""
+        if self.why_not_ready is None and self.clock() - self.last_turn > WAITING_AFTER_S:
+            return "a batch does not get through: waiting for Kafka"
+        return self.why_not_ready
 
     @property
     def stuck(self) -> bool:
@@ -61,11 +71,10 @@ def serve(host: str, port: int, registry: CollectorRegistry, health: Health) -> 
             answer: Iterable[bytes] = metrics_app(environ, start_response)
             return answer
         if path == "/healthz":
-            good, body = not health.stuck, {"alive": not health.stuck}
+            good, body = not health.stuck, dict[str, object](alive=not health.stuck)
         elif path == "/readyz":
-            good, body = health.why_not_ready is None, {"ready": health.why_not_ready is None}
-            if health.why_not_ready is not None:
-                body["why"] = health.why_not_ready  # type: ignore[assignment]
+            reason = health.reason
+            good, body = reason is None, {"ready": True} if reason is None else {"ready": False, "why": reason}
         else:
             start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
             return [b"/metrics, /healthz and /readyz are here\n"]

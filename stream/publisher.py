@@ -3,6 +3,7 @@
 After librdkafka's ``examples/transactions.c``: every class of error has its own branch.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
@@ -12,6 +13,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from stream.clients import TRANSACTION_TIMEOUT_MS, open_client, producer_config, transactional_config
 from stream.encode import Output
 from stream.settings import Settings
+
+log = logging.getLogger(__name__)
 
 _CALL_S = 2.0  # between two looks at whether to give up
 _PATIENCE_S = 2 * TRANSACTION_TIMEOUT_MS / 1000  # by then the broker has ended the transaction itself
@@ -90,6 +93,12 @@ class _Outbox:
             for output in outputs:
                 self._produce_one(topic, output, give_up)
 
+    def close(self) -> None:
+        try:
+            self.producer.close()
+        except KafkaException as error:  # what is wrong with it is known: that is why it is closed
+            log.info("the producer was closed in a fatal state", extra={"error": error.args[0].str()})
+
     def _produce_one(self, topic: str, output: Output, give_up: Callable[[], bool]) -> None:
         key, value, headers = output
         while True:
@@ -142,7 +151,7 @@ class TransactionalPublisher:
 
     def close(self) -> None:
         """Let go of the producer; a transaction left open is the broker's, or the successor's, to end."""
-        self._producer.close()
+        self._outbox.close()
 
     def _abort(self, cause: KafkaError) -> None:
         if cause.fatal():
@@ -213,7 +222,7 @@ class AtLeastOncePublisher:
 
     def close(self) -> None:
         """Let go of the producer."""
-        self._outbox.producer.close()
+        self._outbox.close()
 
 
 def _deadline(stopping: Callable[[], bool]) -> Callable[[], bool]:

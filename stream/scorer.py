@@ -66,6 +66,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     metrics = Metrics(registry)
     metrics.model_info.labels(model.spec.model_version, model.spec.preset, settings.runtime).set(1)
     state = health.Health()
+    metrics.ready.set_function(lambda: state.reason is None)
     admin = open_client(AdminClient, common_config(settings))
     outage = Outage(settings.outage_limit_s, time.monotonic)
     name = settings.instance_id or uuid4().hex

@@ -123,6 +123,7 @@ class Service:
         try:
             first = self._consumer.poll(_POLL_S)
         except KafkaException as error:  # out of a callback: the group will call it again
+            self._refuse_fatal(error.args[0])
             self._outage.failed(error)
             return None
         if first is None:
@@ -159,11 +160,15 @@ class Service:
                 self._assignment.take_up_again([partition], KafkaException(problem))
             return
         log.warning("the consumer reports a problem", extra={"error": problem.str(), "partition": partition})
-        if problem.code() == KafkaError.FENCED_INSTANCE_ID:
+        self._refuse_fatal(problem)
+
+    def _refuse_fatal(self, problem: KafkaError) -> None:
+        # of a fatal error that comes as a record, librdkafka leaves nothing but the text
+        if problem.code() == KafkaError.FENCED_INSTANCE_ID or "Static consumer fenced" in problem.str():
             raise FencedError(
                 f"another process runs as {self._settings.instance_id}: give each its own TENFOLD_INSTANCE_ID"
             )
-        if problem.fatal():
+        if problem.fatal() or problem.code() == KafkaError._FATAL:
             raise OutageError(f"the consumer cannot go on: {problem.str()}")
 
     def _score(self, batch: MicroBatch) -> ScoredBatch:
@@ -263,7 +268,6 @@ class Service:
             self._health.why_not_ready = f"taking up partitions {', '.join(map(str, recovering))}"
         else:
             self._health.why_not_ready = None
-        self._metrics.ready.set(self._health.why_not_ready is None)
 
     def _look_at_lag(self) -> None:
         now = time.monotonic()

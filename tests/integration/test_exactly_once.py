@@ -22,6 +22,7 @@ def test_every_event_has_one_score_while_scorers_come_and_go(
     assert first.stop() == 0
     third = deployment.scorer()
     produce(deployment.bootstrap, deployment.input_topic, traffic(20_000, users=2_000, seed=3))
+    third.wait_until_ready()
     deployment.wait_until_scored([second, third])
     assert [second.stop(), third.stop()] == [0, 0]
 
