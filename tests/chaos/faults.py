@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from models.bundle import LoadedBundle
 from tests.oracle import Verdict
@@ -14,15 +15,30 @@ from tests.scorers import Deployment, Scorer, verdict_of
 
 
 class StoppingScorer(Scorer):
-    """A scorer that kills itself at a stage boundary; see :mod:`tests.chaos.stopping_scorer`."""
+    """A scorer that kills or stops itself at a stage boundary; see :mod:`tests.chaos.stopping_scorer`."""
 
-    def __init__(self, deployment: Deployment, at: str, after: int = 1, **settings: str) -> None:
+    def __init__(
+        self, deployment: Deployment, at: str, after: int = 1, with_signal: str = "SIGKILL", **settings: str
+    ) -> None:
         environment = deployment.environment(**settings)
         self._log = deployment.directory / f"{at}-{time.monotonic_ns()}.log"
         self.metrics_port = int(environment["TENFOLD_METRICS_PORT"])
         assignments = [f"{name}={value}" for name, value in environment.items() if name.startswith("TENFOLD_")]
         command = ["env", *assignments, sys.executable, "-m", "tests.chaos.stopping_scorer"]
-        self.process = ChildProcess([*command, "--at", at, "--after", str(after)], self._log)
+        self.process = ChildProcess([*command, "--at", at, "--after", str(after), "--signal", with_signal], self._log)
+
+    def wait_until_stopped(self, timeout_s: float = 60) -> None:
+        """Return once it has stopped itself.
+
+        Raises:
+            AssertionError: it never came to the point.
+        """
+        status = Path(f"/proc/{self.process.pid}/stat")
+
+        def has_stopped() -> bool:
+            return status.read_text().rpartition(")")[2].split()[0] == "T"
+
+        until(has_stopped, timeout_s, "the scorer never came to the point where it stops", self)
 
     def wait_until_dead(self, timeout_s: float = 60) -> None:
         """Return once it has killed itself.

@@ -1,7 +1,7 @@
-"""``tenfold score`` that kills itself at a stage boundary: ``python -m tests.chaos.stopping_scorer --at POINT``.
+"""``tenfold score`` that ends or stops itself at a boundary: ``python -m tests.chaos.stopping_scorer --at POINT``.
 
 Production code has no hooks for this; the functions at the boundary are wrapped here, before the scorer starts.
-SIGKILL leaves no chance to tidy up, as a crash does.
+SIGKILL leaves no chance to tidy up, as a crash does; SIGSTOP makes a zombie of it until somebody sends SIGCONT.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import confluent_kafka
 
 from stream import catch_up, cli, publisher, scorer
 from stream.catch_up import Recoverer
+from stream.publisher import TransactionalPublisher
 from stream.window_store import Mark, Save, WindowStore
 
 Die = Callable[[], None]
@@ -42,6 +43,17 @@ def after_first_offset(die: Die) -> None:
             return committed
 
     scorer.Consumer = Consumer
+
+
+def before_publish(die: Die) -> None:
+    """A batch is scored, and nothing of it is on its way."""
+    publish = TransactionalPublisher.publish
+
+    def publish_late(self: TransactionalPublisher, *args: Any) -> None:
+        die()
+        publish(self, *args)
+
+    TransactionalPublisher.publish = publish_late  # type: ignore[method-assign]
 
 
 def before_commit(die: Die) -> None:
@@ -123,6 +135,7 @@ POINTS: dict[str, Callable[[Die], None]] = {
     for stop in (
         before_first_offset,
         after_first_offset,
+        before_publish,
         before_commit,
         after_commit,
         half_saved,
@@ -138,12 +151,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--at", choices=POINTS, required=True)
     parser.add_argument("--after", type=int, default=1, help="times")
+    parser.add_argument("--signal", choices=("SIGKILL", "SIGSTOP"), default="SIGKILL")
     options = parser.parse_args()
     times = itertools.count(1)
 
     def die() -> None:
         if next(times) == options.after:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.Signals[options.signal])
 
     POINTS[options.at](die)
     sys.argv = ["tenfold", "score"]

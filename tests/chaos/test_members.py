@@ -1,5 +1,6 @@
 """Members that come, go, hang, or bear each other's name: each event is scored by one of them."""
 
+import os
 import re
 import signal
 import time
@@ -7,7 +8,7 @@ import time
 import pytest
 
 from models.bundle import LoadedBundle
-from tests.chaos.faults import judged, stop_all, stopped, until
+from tests.chaos.faults import StoppingScorer, judged, stop_all, stopped, until
 from tests.scorers import Deployment
 from tests.traffic import produce, traffic
 
@@ -36,23 +37,28 @@ def test_members_join_and_leave_every_second(deployment: Deployment, bundle: Loa
     judged(bundle, deployment, 8_000)
 
 
-def test_a_zombie_publishes_nothing_and_changes_no_window(deployment: Deployment, bundle: LoadedBundle) -> None:
-    """A process that hangs for longer than its session, with a batch in its hands, and then goes on.
+@pytest.mark.parametrize("at", ["before-publish", "after-commit"])
+def test_a_zombie_publishes_nothing_and_changes_no_window(
+    deployment: Deployment, bundle: LoadedBundle, at: str
+) -> None:
+    """A process hangs for longer than its session, with a batch in its hands, and goes on when others have it.
 
-    Without the group metadata of the fetch in the transaction, its commit would be accepted under the new generation
-    and events would have two scores; without the compare in the save, it would set the windows back.
+    Without the group metadata of the fetch in the transaction, ``before-publish`` would give events two scores;
+    without the compare in the save, ``after-commit`` would set windows and mark back to where they were before.
     """
-    deployment.settings["TENFOLD_KAFKA__transaction.timeout.ms"] = "30000"  # fenced by the group, not by the clock
-    zombie, other = deployment.scorer().wait_until_ready(), deployment.scorer().wait_until_ready()
+    other = deployment.scorer().wait_until_ready()
+    zombie = StoppingScorer(deployment, at, after=3, with_signal="SIGSTOP")
+    until(lambda: zombie.metric("tenfold_partitions") > 0, 60, "it is given no partition", zombie)
     produce(deployment.bootstrap, deployment.input_topic, traffic(6_000, users=300, seed=1))
-    until(lambda: zombie.metric("tenfold_events_total") > 0, 30, "no events", zombie)
-    with stopped(zombie):
-        until(lambda: other.metric("tenfold_partitions") == 3, 30, "its partitions were never taken", other)
-        produce(deployment.bootstrap, deployment.input_topic, traffic(3_000, users=300, seed=2))
-    until(lambda: "partitions lost" in zombie.log_text or not zombie.process.running, 30, "it does not notice", zombie)
+    zombie.wait_until_stopped()
+    until(lambda: other.metric("tenfold_partitions") == 3, 30, "its partitions were never taken", other)
+    deployment.wait_until_scored([other])
+    os.kill(zombie.process.pid, signal.SIGCONT)
+    until(lambda: "partitions lost" in zombie.log_text, 30, "it does not notice", zombie)
+    until(lambda: zombie.metric("tenfold_partitions") > 0, 60, "it does not come back into the group", zombie)
+    produce(deployment.bootstrap, deployment.input_topic, traffic(3_000, users=300, seed=2))
     deployment.wait_until_scored([zombie, other])
-    until(lambda: zombie.metric("tenfold_partitions") > 0, 30, "it does not come back into the group", zombie)
-    assert [zombie.stop(), other.stop()] == [0, 0]
+    assert stop_all([zombie, other]) == [0, 0]
     judged(bundle, deployment, 9_000)
 
 
