@@ -32,6 +32,7 @@ from tests.traffic import Record, produce, traffic
 SEED = "TENFOLD_CHAOS_SEED"
 _SCORERS = 3
 _SETTLE_S = 240.0
+_AT_WORK_S = 15.0
 
 
 class UnexpectedEndError(Exception):
@@ -54,19 +55,30 @@ class Chaos:
         return self.scorers.pop(self.rng.randrange(len(self.scorers)))
 
     def fill_up(self) -> None:
-        """Start scorers until there are three; those that killed themselves at a boundary are gone by plan."""
+        """Start scorers until there are three, in place of those that ended by plan."""
         for scorer in [scorer for scorer in self.scorers if not scorer.process.running]:
             code = scorer.process.end(signal.SIGTERM)
-            if code != -signal.SIGKILL or not isinstance(scorer, StoppingScorer):
+            if code == -signal.SIGKILL and isinstance(scorer, StoppingScorer):
+                self.done["kill -9 at a stage boundary"] += 1
+            elif code != 1 or "scorer started" in scorer.log_text or "does not answer" not in scorer.log_text:
                 raise UnexpectedEndError(f"a scorer ended with {code}:\n{scorer.log_text[-3000:]}")
-            self.scorers.remove(scorer)
-            self.done["kill -9 at a stage boundary"] += 1
+            self.scorers.remove(scorer)  # else it was started while Kafka or Redis was down, and said so
         while len(self.scorers) < _SCORERS:
             if self.rng.random() < 0.4:
                 at = self.rng.choice(["before-commit", "after-commit", "half-saved", "after-save", "catching-up"])
                 self.scorers.append(StoppingScorer(self.deployment, at, self.rng.randint(1, 15)))
             else:
                 self.scorers.append(self.deployment.scorer())
+
+    def let_work(self) -> None:
+        """Mostly wait until all of them are at work, so that faults find something to break; sometimes do not."""
+        if self.rng.random() < 0.75:
+            deadline = time.monotonic() + _AT_WORK_S
+            while time.monotonic() < deadline and not all(
+                scorer.get("/readyz")[0] == 200 for scorer in self.scorers if scorer.process.running
+            ):
+                time.sleep(0.1)
+        time.sleep(self.rng.uniform(0.2, 3))
 
     def kill_scorer(self) -> None:
         """kill -9 of a scorer."""
@@ -144,7 +156,7 @@ def run(seed: int, faults: int, rate: float, directory: Path) -> Report:
     try:
         for number in range(faults):
             chaos.fill_up()
-            time.sleep(chaos.rng.uniform(0.2, 4))
+            chaos.let_work()
             chaos.inject()
             print(f"fault {number + 1} of {faults}", dict(chaos.done), flush=True)
         stop.set()

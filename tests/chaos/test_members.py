@@ -53,12 +53,15 @@ def test_a_zombie_publishes_nothing_and_changes_no_window(
     zombie.wait_until_stopped()
     until(lambda: other.metric("tenfold_partitions") == 3, 30, "its partitions were never taken", other)
     deployment.wait_until_scored([other])
+    behind = '"cause": "windows-behind"'
+    before = other.log_text.count(behind)
     os.kill(zombie.process.pid, signal.SIGCONT)
     until(lambda: "partitions lost" in zombie.log_text, 30, "it does not notice", zombie)
     until(lambda: zombie.metric("tenfold_partitions") > 0, 60, "it does not come back into the group", zombie)
     produce(deployment.bootstrap, deployment.input_topic, traffic(3_000, users=300, seed=2))
     deployment.wait_until_scored([zombie, other])
     assert stop_all([zombie, other]) == [0, 0]
+    assert (other.log_text + zombie.log_text).count(behind) == before, "the zombie set a mark back"
     judged(bundle, deployment, 9_000)
 
 
