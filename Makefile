@@ -22,6 +22,7 @@ test: .venv/.all ## run every test that this machine allows
 
 chaos: .venv/.all ## break things for minutes, and ask the oracle; TENFOLD_CHAOS_SEED=... repeats a run
 	.venv/bin/python -m tests.chaos.long --report chaos-report.md
+	.venv/bin/python -m tests.chaos.leader_change
 
 lint: .venv/.all ## check the style, the format and that uv.lock fits pyproject.toml
 	$(UV) lock --check --quiet
