@@ -4,6 +4,7 @@ Batches are cut into chunks that fit a core's cache, and threads take chunks: me
 faster than an engine's own threads inside each operator, and burns no time waiting.
 """
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -60,6 +61,8 @@ class OnnxRuntime:
             FileNotFoundError: no such file.
             ModelFileError: not a model for this engine.
         """
+        # its Linux builds report to their maker unless this is said before the import; a bank's scorer does not
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime as ort  # noqa: PLC0415 - a process imports only the engine that it runs
         from onnxruntime.capi import onnxruntime_pybind11_state as errors  # noqa: PLC0415
 

@@ -56,8 +56,8 @@ class _Model:
 class LSTMFraudDetector:
     """Judges whether a user's last transaction is fraud, from the ten that end with it.
 
-    ``model_path`` is a bundle's directory, or a Keras ``.h5`` or ``.keras`` of the baseline features. Where there is
-    nothing at the default path, the starter bundles that ship with Tenfold take its place.
+    ``model_path`` is a bundle's directory, or a Keras ``.h5`` or ``.keras`` with the features of a preset. Where there
+    is nothing at the default path, the starter bundles that ship with Tenfold take its place.
 
     Transactions are dicts, oldest first. Models of the baseline features read ``amount``, ``hour_of_day``,
     ``is_weekend`` and ``is_vpn`` as they are; ``hour_of_day`` is 12 and the others 0 where missing. All other models,
@@ -119,10 +119,11 @@ def _open_bundle(directory: Path) -> _Model:
 
 def _open_file(path: Path) -> _Model:
     network, runtime = open_keras_file(path)
-    features = PRESETS["baseline"]
-    if network.n_features != len(features) or network.context_width:
+    preset = next((name for name, features in PRESETS.items() if len(features) == network.n_features), None)
+    if preset is None or network.context_width:
+        known = ", ".join(f"the {len(features)} of {name!r}" for name, features in PRESETS.items())
         raise ValueError(
             f"{path} reads {network.n_features} features and {network.context_width} of context; a file without its "
-            f"bundle must read those of preset 'baseline', {', '.join(features)}: give the bundle's directory"
+            f"bundle must read those of a preset, {known}: give the bundle's directory"
         )
-    return _Model(runtime, "baseline", features, network.sequence_length, WINDOW_MAX_AGE_MS, "UTC", THRESHOLD)
+    return _Model(runtime, preset, PRESETS[preset], network.sequence_length, WINDOW_MAX_AGE_MS, "UTC", THRESHOLD)

@@ -199,9 +199,18 @@ def test_a_trained_model_at_the_default_path_is_used(tmp_path: Path, monkeypatch
     assert judge(LSTMFraudDetector(), ready()) == judge(LSTMFraudDetector(BASELINE), ready())
 
 
+def test_a_file_of_the_default_preset_reads_raw_transactions(default_bundle: Path) -> None:
+    """It is what training leaves at the default path."""
+    from_file = judge(LSTMFraudDetector(default_bundle / "lstm_fraud_model.h5"), raw())
+    from_bundle = judge(LSTMFraudDetector(default_bundle), raw())
+    assert from_file["fraud_probability"] == pytest.approx(from_bundle["fraud_probability"], abs=1e-6)
+    with pytest.raises(ValueError, match=r"created_at.*default"):
+        judge(LSTMFraudDetector(default_bundle / "lstm_fraud_model.h5"), ready())
+
+
 def test_a_model_that_reads_more_than_transactions_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"default.h5 reads 8 features .* give the bundle's directory"):
-        LSTMFraudDetector(KERAS_FILES / "default.h5")
+    with pytest.raises(ValueError, match=r"reads \d+ features and [1-9]\d* of context.* give the bundle's directory"):
+        LSTMFraudDetector(KERAS_FILES / "context.h5")
     with pytest.raises(ValueError, match=r"also reads profile_0, profile_1"):
         LSTMFraudDetector(make_bundle(tmp_path / "context", "context"))
     with pytest.raises(FileNotFoundError):

@@ -1,5 +1,6 @@
 """Both engines behind the protocol."""
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -137,3 +138,12 @@ def test_several_threads_compute_the_same(name: RuntimeName) -> None:
         answers = list(callers.map(lambda _: runtime.predict(*arguments), range(6)))
     for probabilities in answers:
         assert np.abs(probabilities - golden.probabilities[rows]).max() <= TOLERANCE
+
+
+def test_nothing_is_reported_to_the_engines_makers(tmp_path: Path) -> None:
+    """ONNX Runtime's telemetry leaves a session file as soon as it is imported, unless it is switched off before."""
+    code = "from models.bundle import load_bundle, starter; load_bundle(starter('default'))"
+    environment = {name: value for name, value in os.environ.items() if name not in {"ORT_DISABLE_TELEMETRY", "CI"}}
+    environment |= {"TMPDIR": str(tmp_path), "HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=tmp_path)
+    assert list(tmp_path.rglob("*")) == []
