@@ -21,6 +21,7 @@ test: .venv/.all ## run every test that this machine allows
 	.venv/bin/pytest
 
 chaos: .venv/.all ## break things for minutes, and ask the oracle; TENFOLD_CHAOS_SEED=... repeats a run
+	.venv/bin/pytest tests/chaos -m ""
 	.venv/bin/python -m tests.chaos.long --report chaos-report.md
 	.venv/bin/python -m tests.chaos.leader_change
 

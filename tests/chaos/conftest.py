@@ -2,12 +2,20 @@
 
 import pytest
 
+from tests.brokers import RedisServer
 from tests.conftest import GivenKafka, OwnKafka
 from tests.integration.conftest import bundle as bundle  # noqa: PLC0414 - fixtures are found by name
 from tests.integration.conftest import deployment as unhurried
 from tests.scorers import Deployment
 
 __all__ = ["bundle", "unhurried"]
+
+
+@pytest.fixture
+def redis_url(own_redis: RedisServer) -> str:
+    """A Redis of the test's own: these tests empty it, which a Redis that somebody lent must not see."""
+    own_redis.start()
+    return own_redis.url
 
 
 @pytest.fixture

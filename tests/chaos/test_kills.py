@@ -43,7 +43,7 @@ def test_one_process_is_killed_at_every_boundary_and_restarted(deployment: Deplo
     judged(bundle, deployment, 9_000)
 
 
-@pytest.mark.parametrize("at", ["before-commit", "after-commit"])
+@pytest.mark.parametrize("at", [pytest.param("before-commit", marks=pytest.mark.long), "after-commit"])
 def test_one_of_three_is_killed_and_the_others_take_over(deployment: Deployment, bundle: LoadedBundle, at: str) -> None:
     """The survivors take the dead one's partition up where it left it, and it may come back under another name.
 

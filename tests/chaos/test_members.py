@@ -107,7 +107,7 @@ def test_of_two_processes_with_one_instance_id_one_ends_and_says_why(
     judged(bundle, deployment, 7_000)
 
 
-@pytest.mark.parametrize("instance", ["", "zero"])
+@pytest.mark.parametrize("instance", [pytest.param("", marks=pytest.mark.long), "zero"])
 def test_a_clean_stop_leaves_nothing_to_recover(deployment: Deployment, bundle: LoadedBundle, instance: str) -> None:
     """The successor finds windows and offsets at the same place, and no open transaction.
 

@@ -109,7 +109,7 @@ def test_flushall_again_and_again_at_full_load(deployment: Deployment, bundle: L
     judged(bundle, deployment, 1_000 * (seed + 1))
 
 
-@pytest.mark.parametrize("appendonly", [False, True])
+@pytest.mark.parametrize("appendonly", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_redis_is_killed_and_comes_back(
     own: Deployment, own_redis: RedisServer, bundle: LoadedBundle, appendonly: bool
 ) -> None:
@@ -143,6 +143,7 @@ def test_without_traffic_a_redis_that_is_away_is_noticed_too(own: Deployment, ow
     assert scorer.stop() == 0
 
 
+@pytest.mark.long
 def test_client_pause(deployment: Deployment, bundle: LoadedBundle) -> None:
     """A Redis that answers after the client has given up may have done what it was asked.
 
@@ -174,6 +175,7 @@ def test_redis_without_enough_replicas_refuses_writes(
     finished(own, scorer, bundle)
 
 
+@pytest.mark.long
 def test_redis_becomes_a_replica_and_a_master_again(
     own: Deployment, own_redis: RedisServer, bundle: LoadedBundle
 ) -> None:
@@ -223,6 +225,7 @@ def test_an_older_snapshot_is_restored(own: Deployment, own_redis: RedisServer, 
     assert '"cause": "windows-behind"' in scorer.log_text
 
 
+@pytest.mark.long
 def test_redis_is_stopped_and_goes_on(own: Deployment, own_redis: RedisServer, bundle: LoadedBundle) -> None:
     """A Redis that hangs does not close connections; without a time limit on the socket the scorer would hang too."""
     own.settings["TENFOLD_REDIS__socket_timeout"] = "1"

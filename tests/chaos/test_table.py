@@ -126,6 +126,7 @@ def test_offsets_deleted(deployment: Deployment, admin: AdminClient, bundle: Loa
     judged(bundle, deployment, 3_000)
 
 
+@pytest.mark.long
 def test_redis_emptied_while_nobody_runs(deployment: Deployment, bundle: LoadedBundle) -> None:
     """Without the rebuild from the log, every user would begin anew."""
     send(deployment, 2_000, seed=1)
@@ -182,8 +183,15 @@ def test_a_rebuild_from_a_log_that_does_not_reach_back(
     right(deployment, expected)
 
 
-@pytest.mark.parametrize("running", [False, True], ids=["stopped", "running"])
-@pytest.mark.parametrize("events", [600, 4_000], ids=["shorter", "longer"])
+@pytest.mark.parametrize(
+    ("events", "running"),
+    [
+        pytest.param(600, False, marks=pytest.mark.long, id="shorter-stopped"),
+        pytest.param(600, True, id="shorter-running"),
+        pytest.param(4_000, False, id="longer-stopped"),
+        pytest.param(4_000, True, marks=pytest.mark.long, id="longer-running"),
+    ],
+)
 def test_the_topic_is_deleted_and_created_again(
     deployment: Deployment, admin: AdminClient, bundle: LoadedBundle, running: bool, events: int
 ) -> None:
