@@ -44,6 +44,7 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
     """Return the configuration of the group's member."""
     config = {
         "session.timeout.ms": 10_000,
+        "max.poll.interval.ms": 60_000,  # a rebalance waits so long for a member whose loop does not come round
         "fetch.error.backoff.ms": 50,
         **common_config(settings),
         "group.id": settings.group_id,

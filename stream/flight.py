@@ -14,8 +14,6 @@ from stream.microbatch import MicroBatch, ScoredBatch
 from stream.publisher import NotPublishedError, ProducerLostError, Publisher
 from stream.window_store import WindowStore
 
-_FENCED_AGAIN_S = 60.0
-
 
 class FencedError(TenfoldError):
     """Another process runs under this one's name."""
@@ -45,7 +43,6 @@ class Flight:
         self._thread = ThreadPoolExecutor(1, "publish")
         self._publisher: Publisher | None = None
         self._current: tuple[ScoredBatch, Future[None]] | None = None
-        self._fenced_at = -_FENCED_AGAIN_S
         self.truncate = False  # large dead letters, since the broker has refused them whole
 
     @property
@@ -145,13 +142,12 @@ class Flight:
 
     def _lose(self, error: ProducerLostError) -> None:
         self._close_publisher()
-        now = time.monotonic()
-        if error.fenced_instance or (error.fenced and now - self._fenced_at < _FENCED_AGAIN_S):
+        # fenced otherwise, it may just have been away for longer than its transaction may be open; a twin of the same
+        # name is found by the group, which lets only one of them in
+        if error.fenced_instance:
             raise FencedError(
                 f"another process runs under this one's name ({error}): give each its own TENFOLD_INSTANCE_ID"
             ) from error
-        if error.fenced:
-            self._fenced_at = now
 
     def _close_publisher(self) -> None:
         if self._publisher is not None:

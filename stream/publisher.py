@@ -20,13 +20,6 @@ _CALL_S = 2.0  # between two looks at whether to give up
 _PATIENCE_S = 2 * TRANSACTION_TIMEOUT_MS / 1000  # by then the broker has ended the transaction itself
 _STOPPING_S = 3.0
 
-_FENCED = {
-    KafkaError._FENCED,
-    KafkaError.PRODUCER_FENCED,
-    KafkaError.INVALID_PRODUCER_EPOCH,
-    KafkaError.FENCED_INSTANCE_ID,
-}
-
 Offsets = Mapping[int, int]  # partition -> next offset to read
 
 
@@ -47,7 +40,6 @@ class ProducerLostError(Exception):
 
     def __init__(self, error: KafkaError) -> None:
         super().__init__(error.str())
-        self.fenced = error.code() in _FENCED
         self.fenced_instance = error.code() == KafkaError.FENCED_INSTANCE_ID
 
 
