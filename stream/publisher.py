@@ -4,6 +4,7 @@ After librdkafka's ``examples/transactions.c``: every class of error has its own
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
@@ -86,6 +87,12 @@ class _Outbox:
                 self._produce_one(topic, output, give_up)
 
     def close(self) -> None:
+        # it ends an open transaction and flushes, without a time limit; whoever waits for a broker that is away hangs
+        closing = threading.Thread(target=self._close, name="close-producer", daemon=True)
+        closing.start()
+        closing.join(_STOPPING_S)
+
+    def _close(self) -> None:
         try:
             self.producer.close()
         except KafkaException as error:  # what is wrong with it is known: that is why it is closed
