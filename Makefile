@@ -18,7 +18,7 @@ demo: .venv/.demo ## score simulated transactions on an embedded broker and watc
 	.venv/bin/tenfold demo
 
 test: .venv/.all ## run every test that this machine allows
-	.venv/bin/pytest
+	.venv/bin/pytest -n 4 --dist worksteal
 
 chaos: .venv/.all ## break things for minutes, and ask the oracle; TENFOLD_CHAOS_SEED=... repeats a run
 	.venv/bin/pytest tests/chaos -m ""
