@@ -32,8 +32,9 @@ def score() -> None:
 
     Example: TENFOLD_BOOTSTRAP_SERVERS=localhost:9092 tenfold score
     """
-    from stream.scorer import run, stop_on_signals
+    from stream.scorer import run
     from stream.settings import load
+    from stream.signals import stop_on_signals
 
     settings = load()
     with stop_on_signals() as stop:
@@ -58,7 +59,7 @@ def demo(
     from stream.demo import make_plan, run_demo
     from stream.demo_tally import summary_lines
     from stream.demo_view import SilentView, terminal_view
-    from stream.scorer import stop_on_signals
+    from stream.signals import stop_on_signals
 
     plan = make_plan(events, seconds, users, rate, seed)
     with stop_on_signals() as stop:
@@ -120,12 +121,16 @@ def watch(
     Example: tenfold watch --anomalies
     """
     from stream.settings import load
+    from stream.signals import stop_on_signals
     from stream.watch import follow, score_line
 
-    scores = follow(load(), from_beginning=from_beginning)
-    wanted = (score for score in scores if score["sequence_anomaly"] or not anomalies)
-    for score in islice(wanted, limit):
-        print(json.dumps(score) if as_json else score_line(score), flush=True)
+    with stop_on_signals() as stop:
+        scores = follow(load(), stop, from_beginning=from_beginning)
+        wanted = (score for score in scores if score["sequence_anomaly"] or not anomalies)
+        for score in islice(wanted, limit):
+            print(json.dumps(score) if as_json else score_line(score), flush=True)
+        if stop.is_set():
+            raise typer.Exit(130)
 
 
 @app.command()

@@ -2,13 +2,10 @@
 
 import gc
 import logging
-import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
 from uuid import uuid4
 
 import redis
@@ -102,22 +99,6 @@ def _tune_interpreter() -> None:
     gc.set_threshold(50_000, 20, 100)  # a batch makes tens of thousands of objects and lets go of them by itself
     # the loop waits for the publishing thread at most so long after each step of the model, 5 ms by default
     sys.setswitchinterval(0.0005)
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
-    """Yield an event that SIGTERM and SIGINT set."""
-    stop = threading.Event()
-
-    def handle(_: int, __: FrameType | None) -> None:
-        stop.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _load_model(settings: Settings) -> LoadedBundle:

@@ -1,5 +1,6 @@
 """``tenfold watch``: follow the scores topic."""
 
+import threading
 from collections.abc import Iterator
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, TopicPartition
@@ -20,8 +21,8 @@ class WatchError(TenfoldError):
     """The scores topic holds what is not a score, or cannot be read; the message says where."""
 
 
-def follow(settings: Settings, *, from_beginning: bool) -> Iterator[FraudScore]:
-    """Yield committed scores as they come, of all partitions, without end. Joins no group, commits nothing.
+def follow(settings: Settings, stop: threading.Event, *, from_beginning: bool) -> Iterator[FraudScore]:
+    """Yield committed scores as they come, of all partitions, until ``stop``. Joins no group, commits nothing.
 
     Raises:
         stream.topics.TopicsError: no broker, or no such topic.
@@ -33,7 +34,7 @@ def follow(settings: Settings, *, from_beginning: bool) -> Iterator[FraudScore]:
         offset = OFFSET_BEGINNING if from_beginning else OFFSET_END
         partitions = consumer.list_topics(settings.output_topic, _CALL_S).topics[settings.output_topic].partitions
         consumer.assign([TopicPartition(settings.output_topic, partition, offset) for partition in partitions])
-        while True:
+        while not stop.is_set():
             first = consumer.poll(_POLL_S)
             if first is None:
                 continue

@@ -77,7 +77,7 @@ def test_a_rate_is_kept_and_the_payments_end_now(deployment: Deployment, topics:
     consumer.close()
     sent_ms = sorted(at for at, _ in records)
 
-    assert (sent_ms[-1] - sent_ms[0]) / 1000 > 0.9 * (count - 1) / 100
+    assert (sent_ms[-1] - sent_ms[0]) / 1000 > 0.5 * (count - 1) / 100, "it makes up for a late start, not for more"
     last = max(created_at for _, created_at in records)
     assert abs(_epoch_s(last) - sent_ms[-1] / 1000) < 3 * 3600  # of 48 hours
 
