@@ -34,6 +34,7 @@ def never_ready(scorer: Scorer, for_s: float) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.long  # seen to hang in about one run of six, see docs/chaos.md
 def test_the_broker_is_restarted_and_killed(own: Deployment, own_kafka: OwnKafka, bundle: LoadedBundle) -> None:
     """Under load, once in order and once with SIGKILL; not ready meanwhile, and then it goes on where it stood.
 
