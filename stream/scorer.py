@@ -9,7 +9,7 @@ from collections.abc import Callable
 from uuid import uuid4
 
 import redis
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 from prometheus_client.gc_collector import GCCollector
@@ -29,11 +29,10 @@ from stream.outage import Outage
 from stream.publisher import open_publisher
 from stream.service import Service
 from stream.settings import Settings, mask_url
+from stream.topics import require_topics
 from stream.window_store import open_store
 
 log = logging.getLogger(__name__)
-
-_CHECK_S = 10.0
 
 
 class StartError(TenfoldError):
@@ -44,7 +43,8 @@ def run(settings: Settings, stop: threading.Event) -> None:
     """Score until ``stop`` is set.
 
     Raises:
-        StartError: model, broker, topic or Redis is missing.
+        StartError: model or Redis is missing.
+        stream.topics.TopicsError: broker or topic is missing.
         SettingsError: a setting cannot be used.
         stream.outage.OutageError: Kafka or Redis went away and did not come back.
         stream.flight.FencedError: another process has this one's instance id.
@@ -55,7 +55,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     _check_redis(store.client, settings)
     contact = Contact()
     consumer = open_client(Consumer, {**consumer_config(settings), "error_cb": contact.on_error})
-    _check_topics(consumer, settings)
+    require_topics(consumer, settings, (settings.input_topic, settings.output_topic, settings.dlq_topic))
 
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -123,21 +123,4 @@ def _check_redis(client: redis.Redis, settings: Settings) -> None:
         raise StartError(
             f"Redis at {url} has maxmemory-policy {policy}: it would drop windows without a word when its memory is "
             "full. Set it to noeviction, or accept wrong scores with TENFOLD_ALLOW_EVICTION=true"
-        )
-
-
-def _check_topics(consumer: Consumer, settings: Settings) -> None:
-    try:
-        there = consumer.list_topics(timeout=_CHECK_S).topics
-    except KafkaException as error:
-        raise StartError(
-            f"Kafka at {settings.bootstrap_servers} does not answer ({error.args[0].str()}): "
-            "start it, or set TENFOLD_BOOTSTRAP_SERVERS"
-        ) from None
-    missing = [
-        topic for topic in (settings.input_topic, settings.output_topic, settings.dlq_topic) if topic not in there
-    ]
-    if missing:
-        raise StartError(
-            f"no topic {', '.join(missing)} at {settings.bootstrap_servers}: create with `tenfold topics create`"
         )
