@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -18,6 +19,7 @@ from stream.settings import Settings
 log = logging.getLogger(__name__)
 
 _CALL_S = 2.0  # between two looks at whether to give up
+_GRACE_S = 3.0  # by which a call may be late
 _PATIENCE_S = 2 * TRANSACTION_TIMEOUT_MS / 1000  # by then the broker has ended the transaction itself
 _STOPPING_S = 3.0
 
@@ -138,7 +140,7 @@ class TransactionalPublisher:
         try:
             self._producer.begin_transaction()
             self._outbox.produce(scores, dead_letters, give_up)
-            self._insist(lambda: self._producer.send_offsets_to_transaction(positions, group, _CALL_S), give_up)
+            self._insist(lambda: self._send_offsets(positions, group), give_up)
             self._insist(lambda: self._producer.commit_transaction(_CALL_S), give_up)
         except BufferError:
             raise ProducerLostError(KafkaError(KafkaError._QUEUE_FULL)) from None
@@ -151,6 +153,28 @@ class TransactionalPublisher:
     def close(self) -> None:
         """Let go of the producer; a transaction left open is the broker's, or the successor's, to end."""
         self._outbox.close()
+
+    def _send_offsets(self, positions: list[TopicPartition], group: object) -> None:
+        """Send the offsets, and do not wait for ever.
+
+        The call forgets its time limit while the group's coordinator is away, and may never return (librdkafka issue
+        5456, seen with 2.16 in one of six outages). So it has a thread, which is left behind with its producer.
+        """
+        sent: Future[None] = Future()
+
+        def send() -> None:
+            try:
+                self._producer.send_offsets_to_transaction(positions, group, _CALL_S)
+            except KafkaException as error:
+                sent.set_exception(error)
+            else:
+                sent.set_result(None)
+
+        threading.Thread(target=send, name="send-offsets", daemon=True).start()
+        try:
+            sent.result(_CALL_S + _GRACE_S)
+        except TimeoutError:
+            raise ProducerLostError(KafkaError(KafkaError._TIMED_OUT)) from None
 
     def _abort(self, cause: KafkaError) -> None:
         if cause.fatal():
