@@ -24,6 +24,7 @@ from models.spec import BundleSpec
 from models.window import Windows, advance
 from stream.clients import open_client, reader_config
 from stream.decode import decode
+from stream.growth import was_added
 from stream.metrics import Metrics
 from stream.recovery import Cause, Found, Plan, plan
 from stream.settings import Settings
@@ -95,14 +96,13 @@ class Recoverer:
     def _find(self, reader: Consumer, partition: int, *, readable: bool) -> Found:
         topic = self.settings.input_topic
         log_start, log_end = reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=_CALL_S)
-        return Found(
-            topic_id=topic_id(self.admin, topic, _CALL_S),
-            mark=self.store.mark(partition),
-            committed=self._committed(reader, partition),
-            log_start=log_start,
-            log_end=log_end,
-            readable=readable,
-        )
+        its_id, mark = topic_id(self.admin, topic, _CALL_S), self.store.mark(partition)
+        committed = self._committed(reader, partition)
+        added = False
+        if mark is None and committed is None:
+            count = len(reader.list_topics(topic, _CALL_S).topics[topic].partitions)
+            added = was_added(self.admin, self.store, its_id, partition, count, _CALL_S)
+        return Found(its_id, mark, committed, log_start, log_end, readable, added)
 
     def _committed(self, reader: Consumer, partition: int) -> int | None:
         """Return the group's committed offset."""
@@ -122,7 +122,8 @@ class Recoverer:
     def _report(self, partition: int, found: Found, decision: Plan) -> None:
         self.metrics.recoveries.labels(decision.cause).inc()
         self.metrics.events_lost.inc(decision.events_lost)
-        rebuilt = decision.new_epoch and decision.cause not in {Cause.FRESH_GROUP, Cause.NEW_TOPIC}
+        first_seen = decision.cause in {Cause.FRESH_GROUP, Cause.PARTITION_ADDED, Cause.NEW_TOPIC}
+        rebuilt = decision.new_epoch and not first_seen
         rebuilt_in_part = rebuilt and found.log_start > 0
         if rebuilt_in_part:
             self.metrics.history_lost.inc()

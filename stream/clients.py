@@ -46,6 +46,7 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
         "session.timeout.ms": 10_000,
         "max.poll.interval.ms": 60_000,  # a rebalance waits so long for a member whose loop does not come round
         "fetch.error.backoff.ms": 50,
+        "topic.metadata.refresh.interval.ms": 30_000,  # by then the group has a partition that was added
         **common_config(settings),
         "group.id": settings.group_id,
         "enable.auto.commit": False,

@@ -90,6 +90,7 @@ class Metrics:
 
         # what runs
         self.partitions = gauge("partitions", "Partitions that this process owns")
+        self.input_partitions = gauge("input_partitions", "Partitions of the input topic: more of them move users")
         self.ready = gauge("ready", "1 while every owned partition is scored")
         self.model_info = gauge("model_info", "1, with the model in force", ["model_version", "preset", "runtime"])
 

@@ -22,6 +22,7 @@ class Cause(StrEnum):
     MOVED_BACK = "moved-back"  # someone moved the group's offsets back
     EVENTS_LOST = "events-lost"  # retention took events before they were scored
     NEW_TOPIC = "new-topic"  # the topic was deleted and made again
+    PARTITION_ADDED = "partition-added"  # the topic has more partitions than the group began with
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Found:
     log_start: int  # first offset that the log still has
     log_end: int  # offset that the next record will get
     readable: bool = True  # whether this release can read the windows
+    added: bool = False  # whether the partition was added to the topic after the group began
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +56,16 @@ class Plan:
 
 
 def plan(found: Found, start_from: Literal["earliest", "latest"]) -> Plan:
-    """Return what the table of recovery says of ``found``; ``start_from`` is for a group without offsets."""
+    """Return what the table of recovery says of ``found``; ``start_from`` is for a group without offsets.
+
+    A partition that was added is taken from its beginning: what was sent there before the group knew of it is new.
+    """
     mark, log_start = found.mark, found.log_start
     positions = [offset for offset in (found.committed, mark.offset if mark else None) if offset is not None]
     new_topic = (mark is not None and mark.topic_id != found.topic_id) or max(positions, default=0) > found.log_end
     if new_topic or not positions:
-        start = log_start if start_from == "earliest" else found.log_end
-        cause = Cause.NEW_TOPIC if new_topic else Cause.FRESH_GROUP
+        start = log_start if start_from == "earliest" or found.added else found.log_end
+        cause = Cause.NEW_TOPIC if new_topic else Cause.PARTITION_ADDED if found.added else Cause.FRESH_GROUP
         return Plan(cause, start, log_start, new_epoch=True, commit=start)
     start = positions[0]  # what is committed, else the mark
     if start < log_start:

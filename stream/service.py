@@ -21,6 +21,7 @@ from stream.assignment import Assignment
 from stream.clients import Contact
 from stream.contract import timestamp
 from stream.flight import FencedError, Flight
+from stream.growth import note_partitions
 from stream.health import Health
 from stream.metrics import Metrics
 from stream.microbatch import MarkMovedError, MicroBatch, Model, ScoredBatch, score_batch
@@ -59,7 +60,7 @@ class Service:
         self._metrics, self._health, self._outage, self._stop = metrics, health, outage, stop
         self._away: str | None = None  # who does not answer
         self._newest_ms: dict[int, int] = {}  # by partition: Kafka timestamp of the last record taken
-        self._partition_count = 0
+        self._partition_count, self._count_again = 0, True
         self._next_lag_look = self._next_probe = 0.0
 
     def run(self) -> None:
@@ -210,6 +211,7 @@ class Service:
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._metrics.rebalances.labels("assigned").inc()
         log.info("partitions assigned", extra={"partitions": [given.partition for given in partitions]})
+        self._count_again = True  # the group may know of partitions that were added
         self._assignment.assign(consumer, partitions)
         self._metrics.partitions.set(len(partitions))
 
@@ -243,10 +245,11 @@ class Service:
             return self._away is None
         self._next_probe = now + _PROBE_S
         try:
-            if self._contact.lost or not self._partition_count:
-                topic = self._settings.input_topic
-                self._partition_count = len(self._consumer.list_topics(topic, _PROBE_S).topics[topic].partitions)
-                self._contact.lost = False
+            if self._contact.lost or self._count_again:
+                topic, before = self._settings.input_topic, self._partition_count
+                count = len(self._consumer.list_topics(topic, _PROBE_S).topics[topic].partitions)
+                self._partition_count = note_partitions(topic, before, count, self._metrics)
+                self._contact.lost = self._count_again = False
             self._flight.open()
             self._store.ping()
         except (KafkaException, ProducerLostError, redis.RedisError) as error:

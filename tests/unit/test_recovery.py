@@ -47,6 +47,11 @@ def test_a_group_that_starts_at_the_end_begins_with_warm_windows() -> None:
     assert plan(found(None, None), "latest") == Plan(Cause.FRESH_GROUP, 100, 0, new_epoch=True, commit=100)
 
 
+def test_a_partition_that_was_added_is_read_from_its_beginning() -> None:
+    new = Found("a", None, None, 40, 100, added=True)
+    assert plan(new, "latest") == Plan(Cause.PARTITION_ADDED, 40, 40, new_epoch=True, commit=40)
+
+
 offsets = st.integers(0, 12)
 
 

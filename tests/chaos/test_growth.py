@@ -1,0 +1,56 @@
+"""Partitions are added to the input topic: users move, and nothing that they do is lost or scored twice."""
+
+import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions
+
+from models.bundle import LoadedBundle
+from tests.chaos.faults import judged, until
+from tests.scorers import Deployment
+from tests.traffic import produce, traffic
+
+pytestmark = pytest.mark.broker
+
+
+def grow(deployment: Deployment, partitions: int) -> None:
+    admin = AdminClient({"bootstrap.servers": deployment.bootstrap})
+    topic = deployment.input_topic
+    admin.create_partitions([NewPartitions(topic, partitions)])[topic].result(30)
+
+    def served() -> bool:
+        found = admin.list_topics(topic, timeout=30).topics[topic].partitions
+        return len(found) == partitions and all(partition.leader >= 0 for partition in found.values())
+
+    until(served, 60, "the added partitions are not served")
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_what_is_sent_to_an_added_partition_is_scored(
+    deployment: Deployment, bundle: LoadedBundle, running: bool
+) -> None:
+    """In a group that starts at the end, and before anyone in it knows of the partition.
+
+    Without telling an added partition from the first of a fresh group, it would be taken from its end like that one,
+    and what was sent there before would never be scored; nor would anyone be told that users have moved.
+    """
+    deployment.settings |= {
+        "TENFOLD_START_FROM": "latest",
+        "TENFOLD_KAFKA__topic.metadata.refresh.interval.ms": "2000",
+    }
+    scorer = deployment.scorer().wait_until_ready()
+    assert scorer.log_text.count('"cause": "fresh-group"') == 3
+    produce(deployment.bootstrap, deployment.input_topic, traffic(1_500, users=200, seed=1))
+    deployment.wait_until_scored([scorer])
+    if not running:
+        assert scorer.stop() == 0
+    grow(deployment, 5)
+    produce(deployment.bootstrap, deployment.input_topic, traffic(1_500, users=200, seed=2))
+    if not running:
+        scorer = deployment.scorer()
+    deployment.wait_until_scored([scorer])
+    assert scorer.log_text.count('"cause": "partition-added"') == 2
+    until(lambda: scorer.metric("tenfold_input_partitions") == 5, 30, "it counts as before", scorer)
+    assert scorer.metric("tenfold_misplaced_events_total") == 0
+    assert ("partitions were added to the input topic" in scorer.log_text) == running
+    assert scorer.stop() == 0
+    judged(bundle, deployment, 3_000)
