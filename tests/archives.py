@@ -1,0 +1,48 @@
+"""Archives made by hand, for tests of what reads them."""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+
+import numpy as np
+import pyarrow as pa
+
+from training.archive import SCHEMAS, TIME, Archive, FileName, Kind
+from training.archive_writer import write_rows
+
+DAY = date(2026, 1, 31)
+DAY_MS = 86_400_000
+
+
+def start_ms(day: date) -> int:
+    """Return the first millisecond of a UTC day."""
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000
+
+
+def transactions(
+    offsets: Sequence[int], day: date = DAY, partition: int = 0, topic_id: str = "T1", users: int = 10
+) -> pa.Table:
+    """Return a row for each offset, made from it: the same offset is the same row whichever file it is in."""
+    numbers = np.array(offsets, np.int64)
+    times = pa.array(start_ms(day) + numbers % DAY_MS).cast(TIME)
+    user_ids = pa.array([f"user-{number % users}" for number in offsets])
+    columns = {
+        "topic_id": pa.array([topic_id] * len(offsets)),
+        "partition": pa.array([partition] * len(offsets), pa.int32()),
+        "offset": pa.array(numbers),
+        "kafka_timestamp": times,
+        "key": user_ids,
+        "transaction_id": pa.array([f"{topic_id}-{partition}-{number}" for number in offsets]),
+        "user_id": user_ids,
+        "amount": pa.array(numbers / 4),
+        "created_at": times,
+        "is_vpn": pa.array(numbers % 7 == 0),
+        "merchant_id": pa.array([f"m-{number % 3}" if number % 5 else None for number in offsets]),
+    }
+    return pa.table(columns, SCHEMAS[Kind.TRANSACTIONS])
+
+
+def put(archive: Archive, rows: pa.Table, topic: str = "transactions") -> FileName:
+    """Put rows of one topic id, partition and UTC day into the archive as one file."""
+    offsets = rows["offset"].to_pylist()
+    day = rows["kafka_timestamp"][0].as_py().date()
+    return write_rows(archive, FileName(topic, day, rows["partition"][0].as_py(), offsets[0], offsets[-1]), rows)

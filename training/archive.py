@@ -1,0 +1,220 @@
+"""The archive's layout: which columns, which files, what their names mean.
+
+``<root>/<topic>/date=YYYY-MM-DD/<topic>+<partition>+<first>-<last>.parquet``, plain Hive partitions under a local
+directory or any fsspec URL. The date is the UTC day of the records' Kafka timestamps. A file holds every record of its
+topic id, partition and day between the offsets ``first`` and ``last``, both included, that was not a dead letter, in
+order of offset. Files may overlap; whoever reads drops what he has seen (:mod:`training.archive_reader`).
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO, NamedTuple
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from stream.errors import TenfoldError
+
+#: The topic id of imported history. Its offsets count from 0 in each partition, and it comes before all live records.
+IMPORT = "import"
+
+TIME = pa.timestamp("ms", tz="UTC")
+
+_NAME = re.compile(r"([A-Za-z0-9._-]+)\+(\d+)\+(\d+)-(\d+)(?:\+([A-Za-z0-9_-]+))?\.parquet")
+_DAY = re.compile(r"date=(\d{4}-\d{2}-\d{2})")
+
+
+class ArchiveError(TenfoldError):
+    """The archive cannot be read or written; the message names the file and says what to do."""
+
+
+class Kind(StrEnum):
+    """What a topic of the archive holds."""
+
+    TRANSACTIONS = "transactions"
+    LABELS = "labels"
+    SCORES = "scores"
+
+
+_RECORD = [
+    pa.field("topic_id", pa.string(), nullable=False),  # Kafka's; a topic made again under its name has another
+    pa.field("partition", pa.int32(), nullable=False),
+    pa.field("offset", pa.int64(), nullable=False),
+    pa.field("kafka_timestamp", TIME, nullable=False),
+    pa.field("key", pa.string()),
+]
+_TRANSACTION = [
+    pa.field("transaction_id", pa.string(), nullable=False),
+    pa.field("user_id", pa.string(), nullable=False),
+]
+
+#: The columns of each table, as Parquet has them. One that is nullable may be missing from a file.
+SCHEMAS: dict[Kind, pa.Schema] = {
+    Kind.TRANSACTIONS: pa.schema(
+        [
+            *_RECORD,
+            *_TRANSACTION,
+            pa.field("amount", pa.float64(), nullable=False),
+            pa.field("created_at", TIME, nullable=False),
+            pa.field("is_vpn", pa.bool_(), nullable=False),
+            pa.field("merchant_id", pa.string()),
+        ]
+    ),
+    Kind.LABELS: pa.schema(
+        [
+            *_RECORD,
+            *_TRANSACTION,
+            pa.field("is_fraud", pa.bool_(), nullable=False),
+            pa.field("labelled_at", TIME, nullable=False),
+        ]
+    ),
+    Kind.SCORES: pa.schema(
+        [
+            *_RECORD,
+            *_TRANSACTION,
+            pa.field("created_at", TIME, nullable=False),
+            pa.field("fraud_probability", pa.float64(), nullable=False),
+            pa.field("lstm_score", pa.int32(), nullable=False),
+            pa.field("sequence_anomaly", pa.bool_(), nullable=False),
+            pa.field("insufficient_history", pa.bool_(), nullable=False),
+            pa.field("window_length", pa.int32(), nullable=False),
+            pa.field("profile_day", pa.date32()),
+            pa.field("model_version", pa.string(), nullable=False),
+            pa.field("scored_at", TIME, nullable=False),
+            pa.field("reasons", pa.list_(pa.string())),
+            pa.field("suppressed", pa.bool_()),
+            pa.field("source_topic", pa.string()),  # these three name the input record that the score answers
+            pa.field("source_partition", pa.int32()),
+            pa.field("source_offset", pa.int64()),
+        ]
+    ),
+}
+
+
+class FileName(NamedTuple):
+    """What a file's place says of it. Topics cannot have a ``+`` in their names."""
+
+    topic: str
+    day: date  # UTC, of the records' Kafka timestamps
+    partition: int
+    first: int  # offset
+    last: int  # offset, included
+    tag: str = ""  # tells files apart whose offsets mean different records: an import, a second topic of that name
+
+    @property
+    def path(self) -> str:
+        """The path under the archive's root."""
+        tag = f"+{self.tag}" if self.tag else ""
+        name = f"{self.topic}+{self.partition}+{self.first}-{self.last}{tag}.parquet"
+        return f"{self.topic}/date={self.day.isoformat()}/{name}"
+
+    @classmethod
+    def parse(cls, path: str) -> "FileName | None":
+        """Return what ``<topic>/date=…/<name>`` says; ``None`` if no archiver writes such a name."""
+        parts = PurePosixPath(path).parts
+        day, name = _DAY.fullmatch(parts[-2] if len(parts) == 3 else ""), _NAME.fullmatch(parts[-1] if parts else "")
+        if day is None or name is None or name[1] != parts[0]:
+            return None
+        try:
+            return cls(name[1], date.fromisoformat(day[1]), int(name[2]), int(name[3]), int(name[4]), name[5] or "")
+        except ValueError:  # no such day
+            return None
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Where the files are: a root in a file system. Paths are relative to the root."""
+
+    fs: fsspec.AbstractFileSystem
+    root: str
+
+    @cached_property
+    def is_local(self) -> bool:
+        """Whether files are renamed into place and synced, rather than put whole."""
+        return isinstance(self.fs, LocalFileSystem)
+
+    def full(self, path: str) -> str:
+        """Return a path as the file system takes it."""
+        return f"{self.root}/{path}"
+
+    def url(self, path: str) -> str:
+        """Return a path as a person or another program takes it."""
+        return str(self.full(path) if self.is_local else self.fs.unstrip_protocol(self.full(path)))
+
+    def files(self, topic: str, *, since: date | None = None, until: date | None = None) -> list[FileName]:
+        """Return the files of a topic whose day is in ``[since, until)``, by day, partition and offset.
+
+        Raises:
+            ArchiveError: a file is there whose name says nothing: Spark and DuckDB would read it, and replay would not.
+        """
+        self.fs.invalidate_cache()  # object stores remember their listings
+        names = []
+        for directory in self._list(topic):
+            day = _DAY.fullmatch(PurePosixPath(directory).name)
+            if day is None or (since and day[1] < since.isoformat()) or (until and day[1] >= until.isoformat()):
+                continue
+            for path in self._list(directory):
+                if path.endswith(".parquet") and not PurePosixPath(path).name.startswith("."):
+                    name = FileName.parse(path)
+                    if name is None:
+                        raise ArchiveError(f"{self.url(path)} is not named as the archiver names files: move it away")
+                    names.append(name)
+        return sorted(names)
+
+    def exists(self, name: FileName) -> bool:
+        """Return whether a file is there."""
+        return bool(self.fs.exists(self.full(name.path)))
+
+    def _list(self, path: str) -> list[str]:
+        """Return the paths of what is in a directory; nothing where there is none."""
+        try:
+            entries = self.fs.ls(self.full(path), detail=False)
+        except FileNotFoundError:
+            return []
+        return [str(entry).rstrip("/").removeprefix(f"{self.root}/") for entry in entries]
+
+    def open_file(self, name: FileName) -> pq.ParquetFile:
+        """Open a file; its pages are checked against their sums as they are read.
+
+        Raises:
+            ArchiveError: it is not a Parquet file, or it is gone.
+        """
+        path = self.full(name.path)
+        try:
+            source: pa.NativeFile | BinaryIO = pa.OSFile(path) if self.is_local else self.fs.open(path, "rb")
+            return pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=not self.is_local)
+        except (OSError, pa.ArrowException) as error:
+            raise self.unreadable(name, error) from None
+
+    def unreadable(self, name: FileName, error: Exception) -> ArchiveError:
+        """Return the error for a file that cannot be read."""
+        return ArchiveError(
+            f"{self.url(name.path)} cannot be read ({error}): restore it from a copy; or move it away, archive its "
+            f"offsets again while Kafka still has them, or go on without them"
+        )
+
+
+def open_archive(url: str, **storage_options: Any) -> Archive:
+    """Return the archive at a directory or an fsspec URL; it need not exist yet.
+
+    Raises:
+        ArchiveError: there is no file system for such a URL, or its package is missing.
+    """
+    try:
+        fs, root = url_to_fs(url, **storage_options)
+    except (ValueError, ImportError) as error:
+        raise ArchiveError(f"{url} is not a place for an archive: {error}") from None
+    return Archive(fs, root.rstrip("/"))
+
+
+def partitions(files: Iterable[FileName]) -> list[int]:
+    """Return the partitions that files are of, in order."""
+    return sorted({name.partition for name in files})

@@ -1,0 +1,80 @@
+"""Putting a file into the archive: whole or not at all, and never over other content."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from training.archive import Archive, ArchiveError, FileName
+from training.archive_reader import BATCH_ROWS, topic_id_of
+
+#: How an unfinished file's name ends; it also begins with a dot, so that nobody takes it for part of the table.
+UNFINISHED = ".unfinished"
+
+
+@contextmanager
+def writing(archive: Archive, name: FileName, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """Give a writer of a new file, which is in place once the block has ended; after an error nothing is left.
+
+    Locally the file has another name until it is whole and on disk. Object stores get it in one put.
+
+    Raises:
+        ArchiveError: it cannot be written: no space, no permission, no answer.
+    """
+    target = Path(archive.full(name.path))
+    try:
+        if archive.is_local:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        handle, unfinished = tempfile.mkstemp(
+            UNFINISHED, f".{target.name}.", target.parent if archive.is_local else None
+        )
+        try:
+            with os.fdopen(handle, "wb") as file:
+                with pq.ParquetWriter(
+                    file, schema, compression="zstd", write_page_checksum=True, store_schema=True
+                ) as writer:
+                    yield writer
+                file.flush()
+                os.fsync(file.fileno())
+            if archive.is_local:
+                Path(unfinished).chmod(0o644)  # mkstemp's files are for their owner only
+                Path(unfinished).replace(target)
+                _sync_directory(target.parent)
+            else:
+                archive.fs.put_file(unfinished, archive.full(name.path))
+        finally:
+            Path(unfinished).unlink(missing_ok=True)
+    except OSError as error:
+        raise ArchiveError(f"{archive.url(name.path)} cannot be written: {error.strerror or error}") from error
+
+
+def write_rows(archive: Archive, name: FileName, rows: pa.Table) -> FileName:
+    """Write rows of one topic id, partition and day, in order of offset; return the name that they have.
+
+    A file of that name and topic id is the same file, and is left alone. One of that name with another topic id is of a
+    topic that was deleted and made again: it is left alone as well, and this one gets its topic id into the name.
+
+    Raises:
+        ArchiveError: it cannot be written, or what is there cannot be read.
+    """
+    topic_id = rows["topic_id"][0].as_py()
+    for candidate in (name, name._replace(tag=topic_id)):
+        if not archive.exists(candidate):
+            with writing(archive, candidate, rows.schema) as writer:
+                writer.write_table(rows, row_group_size=BATCH_ROWS)
+            return candidate
+        if topic_id_of(archive, candidate) == topic_id:
+            return candidate
+    raise ArchiveError(f"{archive.url(candidate.path)} holds another topic id than its name says: move it away")
+
+
+def _sync_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
