@@ -1,12 +1,13 @@
-"""One micro-batch, from records to what has to be published and saved.
+"""One micro-batch, from records to probabilities and the windows behind them.
 
-Arrays all the way: bytes → transactions → windows → probabilities → bytes. The window store is the only thing asked
-for anything; nothing is changed here, so a batch that fails can be dropped.
+Arrays all the way: bytes → transactions → windows → probabilities. The window store is the only thing asked for
+anything; nothing is changed here, so a batch that fails can be dropped. What is published of it: :mod:`stream.answers`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import compress
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -14,8 +15,8 @@ import numpy.typing as npt
 
 from models.spec import BundleSpec
 from models.window import Advanced, Ints, Windows, advance
+from stream.contract import Transaction
 from stream.decode import DeadLetter, Decoded, Reason, decode
-from stream.encode import Output, Verdict, dead_letter, encode_scores, rounded, source_headers
 from stream.errors import TenfoldError
 from stream.window_store import Load, Loaded, Mark, Save
 
@@ -72,24 +73,28 @@ class State(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredBatch:
-    """What a micro-batch leads to: records to publish, then windows to save."""
+class Prepared:
+    """A micro-batch after decoding."""
 
     batch: MicroBatch
-    scores: list[Output]
-    partitions: list[int]  # of the scores
-    dead_letters: list[Output]
-    reasons: list[Reason]
+    decoded: Decoded
+    rows: dict[int, dict[bytes, int]]  # partition -> user -> row among the partition's windows
+    windows: Ints  # int64 [n] row of each event among the windows of all partitions, end to end
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A micro-batch after the model. The first four run side by side, in order of arrival."""
+
+    batch: MicroBatch
+    transactions: list[Transaction]
+    rows: Ints  # int64 [n] place in the micro-batch
+    probabilities: npt.NDArray[np.floating]  # [n], finite
+    lengths: Ints  # int64 [n] transactions in the window that was scored
+    dead: list[DeadLetter]
     states: dict[int, State]  # by partition
-    anomalies: int
-    insufficient: int
     window_misses: int
     window_hits: int
-
-    @property
-    def users(self) -> list[bytes]:
-        """Return the scores' keys."""
-        return [score.key or b"" for score in self.scores]
 
     @property
     def saves(self) -> list[Save]:
@@ -116,98 +121,70 @@ class ModelFailedError(TenfoldError):
 Timer = Callable[[str], AbstractContextManager[object]]  # times a stage by its name
 
 
-def score_batch(
-    batch: MicroBatch,
-    store: Store,
-    model: Model,
-    *,
-    before: ScoredBatch | None,
-    scored_at: str,
-    timer: Timer,
-    truncate: bool = False,
-) -> ScoredBatch:
+def prepare(batch: MicroBatch, timer: Timer) -> Prepared:
+    """Decode a micro-batch and find out which windows it needs; ``timer`` times the stage decode."""
+    with timer("decode"):
+        decoded = decode(batch.keys, batch.values, batch.timestamps_ms)
+        partitions = np.array(batch.partitions, np.int64)[decoded.rows]
+        windows = np.empty(len(partitions), np.int64)
+        by_partition: dict[int, dict[bytes, int]] = {}
+        base = 0
+        for partition in batch.starts:
+            mine = np.flatnonzero(partitions == partition)
+            rows: dict[bytes, int] = {}
+            windows[mine] = [base + rows.setdefault(decoded.users[event], len(rows)) for event in mine.tolist()]
+            by_partition[partition] = rows
+            base += len(rows)
+    return Prepared(batch, decoded, by_partition, windows)
+
+
+def score(prepared: Prepared, store: Store, model: Model, *, before: Scored | None, timer: Timer) -> Scored:
     """Score a micro-batch.
 
     Args:
-        batch: the records.
+        prepared: the records.
         store: where the windows are.
         model: what scores them.
         before: the batch before, while its windows may not be in the store yet.
-        scored_at: the time to write into the scores.
-        timer: times the stages decode, load, advance, model and encode.
-        truncate: cut large dead letters, because the broker has refused them whole.
+        timer: times the stages load, advance and model.
 
     Raises:
         MarkMovedError: a partition's windows are not where the batch starts.
         ModelFailedError: the model fails on every input.
         redis.RedisError: the store does not answer.
     """
-    with timer("decode"):
-        decoded = decode(batch.keys, batch.values, batch.timestamps_ms)
-        places = _group_by_user(batch, decoded)
     with timer("load"):
-        loaded = _load(batch, places, store, before)
-    states, scored, raw, unscorable = _advance_and_score(decoded, places, loaded, model, timer)
-    with timer("encode"):
-        spec = model.spec
-        probabilities = rounded(raw)
-        good = np.setdiff1d(np.arange(len(decoded.rows)), unscorable)
-        verdict = Verdict(spec.model_version, spec.threshold, spec.sequence_length)
-        transactions = [decoded.transactions[row] for row in good.tolist()]
-        values = encode_scores(transactions, probabilities, scored.lengths, verdict, scored_at)
-        rows = decoded.rows[good].tolist()
-        partitions = [batch.partitions[row] for row in rows]
-        headers = source_headers(batch.topic, partitions, [batch.offsets[row] for row in rows])
-        scores = list(map(Output, [batch.keys[row] for row in rows], values, headers))
-        dead = decoded.dead + [
-            DeadLetter(row, Reason.NOT_SCORABLE, "the model has no finite answer to it: keep it for the model's makers")
-            for row in decoded.rows[unscorable].tolist()
-        ]
-        dead_letters = [_dead_letter(batch, letter, truncate=truncate) for letter in dead]
+        loaded = _load(prepared, store, before)
+    states, scored, probabilities, scorable = _advance_and_score(prepared, loaded, model, timer)
+    decoded = prepared.decoded
+    unscorable = decoded.rows[~scorable]
     hits = sum(int((windows.lengths > 0).sum()) for windows in loaded.values())
-    return ScoredBatch(
-        batch,
-        scores,
-        partitions,
-        dead_letters,
-        [letter.reason for letter in dead],
+    return Scored(
+        prepared.batch,
+        decoded.transactions if scorable.all() else list(compress(decoded.transactions, scorable.tolist())),
+        decoded.rows[scorable],
+        probabilities,
+        scored.lengths,
+        decoded.dead
+        + [
+            DeadLetter(row, Reason.NOT_SCORABLE, "the model has no finite answer to it: keep it for the model's makers")
+            for row in unscorable.tolist()
+        ],
         states,
-        anomalies=int((probabilities > spec.threshold).sum()),
-        insufficient=int((scored.lengths < spec.sequence_length).sum()),
         window_misses=sum(map(len, loaded.values())) - hits,
         window_hits=hits,
     )
 
 
-class _Places(NamedTuple):
-    """Which window each decoded event belongs to."""
-
-    rows: dict[int, dict[bytes, int]]  # partition -> user -> row among the partition's windows
-    windows: Ints  # int64 [n] row among the windows of all partitions, end to end
-
-
-def _group_by_user(batch: MicroBatch, decoded: Decoded) -> _Places:
-    partitions = np.array(batch.partitions, np.int64)[decoded.rows]
-    windows = np.empty(len(partitions), np.int64)
-    by_partition: dict[int, dict[bytes, int]] = {}
-    base = 0
-    for partition in batch.starts:
-        mine = np.flatnonzero(partitions == partition)
-        rows: dict[bytes, int] = {}
-        windows[mine] = [base + rows.setdefault(decoded.users[event], len(rows)) for event in mine.tolist()]
-        by_partition[partition] = rows
-        base += len(rows)
-    return _Places(by_partition, windows)
-
-
-def _load(batch: MicroBatch, places: _Places, store: Store, before: ScoredBatch | None) -> dict[int, Windows]:
+def _load(prepared: Prepared, store: Store, before: Scored | None) -> dict[int, Windows]:
     """Return each partition's windows, those of the batch before from memory."""
+    batch, rows = prepared.batch, prepared.rows
     in_memory = before.states if before else {}
     ends_before = before.batch.ends if before else {}
     requests = []
     for partition, start in batch.starts.items():
         known = in_memory[partition].rows if partition in in_memory else {}
-        requests.append(Load(partition, start.epoch, [user for user in places.rows[partition] if user not in known]))
+        requests.append(Load(partition, start.epoch, [user for user in rows[partition] if user not in known]))
     moved, windows = [], {}
     for request, answer in zip(requests, store.load(requests), strict=True):
         partition, start = request.partition, batch.starts[request.partition]
@@ -217,7 +194,7 @@ def _load(batch: MicroBatch, places: _Places, store: Store, before: ScoredBatch 
         if answer.mark not in expected or ends_before.get(partition, start) != start:
             moved.append(partition)
         elif partition in in_memory:
-            windows[partition] = _merge(places.rows[partition], in_memory[partition], request.users, answer.windows)
+            windows[partition] = _merge(rows[partition], in_memory[partition], request.users, answer.windows)
         else:
             windows[partition] = answer.windows
     if moved:
@@ -237,15 +214,16 @@ def _merge(rows: dict[bytes, int], known: State, loaded_users: Sequence[bytes], 
 
 
 def _advance_and_score(
-    decoded: Decoded, places: _Places, loaded: Mapping[int, Windows], model: Model, timer: Timer
-) -> tuple[dict[int, State], Windows, npt.NDArray[np.floating], Ints]:
+    prepared: Prepared, loaded: Mapping[int, Windows], model: Model, timer: Timer
+) -> tuple[dict[int, State], Windows, npt.NDArray[np.floating], npt.NDArray[np.bool_]]:
     """Advance the windows and score them, without the events for which the model has no finite answer."""
-    kept = [loaded[partition] for partition in places.rows]
+    decoded = prepared.decoded
+    kept = [loaded[partition] for partition in prepared.rows]
     windows = Windows(np.concatenate([w.records for w in kept]), np.concatenate([w.lengths for w in kept]))
     scorable = np.ones(len(decoded.rows), np.bool_)
     while True:
         with timer("advance"):
-            events, users = decoded.records[scorable], places.windows[scorable]
+            events, users = decoded.records[scorable], prepared.windows[scorable]
             advanced: Advanced = advance(windows, users, events, model.spec.window_max_age_ms)
         with timer("model"):
             probabilities = _score(model, advanced.scored)
@@ -257,10 +235,10 @@ def _advance_and_score(
         _, first = np.unique(users[bad], return_index=True)
         scorable[np.flatnonzero(scorable)[bad[first]]] = False
     states, base = {}, 0
-    for partition, rows in places.rows.items():
+    for partition, rows in prepared.rows.items():
         states[partition] = State(rows, advanced.state.take(slice(base, base + len(rows))))
         base += len(rows)
-    return states, advanced.scored, probabilities, np.flatnonzero(~scorable)
+    return states, advanced.scored, probabilities, scorable
 
 
 def _score(model: Model, windows: Windows) -> npt.NDArray[np.floating]:
@@ -291,9 +269,3 @@ def _check_model(model: Model, error: Exception) -> None:
         raise ModelFailedError(
             f"model {model.spec.model_version} fails on every input ({error}): start with another one, TENFOLD_MODEL"
         ) from error
-
-
-def _dead_letter(batch: MicroBatch, dead: DeadLetter, *, truncate: bool) -> Output:
-    row = dead.row
-    source = (batch.topic, batch.partitions[row], batch.offsets[row], batch.timestamps_ms[row])
-    return dead_letter(dead, source, batch.keys[row], batch.values[row], truncate=truncate)

@@ -23,9 +23,9 @@ from stream.assignment import Assignment
 from stream.catch_up import Recoverer
 from stream.clients import Contact, common_config, consumer_config, open_client
 from stream.errors import TenfoldError
-from stream.flight import Flight
 from stream.metrics import Metrics
 from stream.outage import Outage
+from stream.pipeline import Pipeline
 from stream.publisher import open_publisher
 from stream.service import Service
 from stream.settings import Settings, mask_url
@@ -47,7 +47,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         stream.topics.TopicsError: broker or topic is missing.
         SettingsError: a setting cannot be used.
         stream.outage.OutageError: Kafka or Redis went away and did not come back.
-        stream.flight.FencedError: another process has this one's instance id.
+        stream.pipeline.FencedError: another process has this one's instance id.
     """
     logs.configure(settings.log_level, settings.log_format)
     model = _load_model(settings)
@@ -67,15 +67,16 @@ def run(settings: Settings, stop: threading.Event) -> None:
     admin = open_client(AdminClient, common_config(settings))
     outage = Outage(settings.outage_limit_s, time.monotonic)
     name = settings.instance_id or uuid4().hex
-    flight = Flight(
+    pipeline = Pipeline(
         lambda: open_publisher(settings, name, consumer, stop.is_set),
         store,
+        model,
         metrics,
         beside=settings.delivery == "exactly-once",
     )
     recoverer = Recoverer(settings, admin, store, model.spec, metrics)
     assignment = Assignment(settings.input_topic, consumer, recoverer, outage, stop)
-    service = Service(settings, consumer, contact, assignment, flight, store, model, metrics, state, outage, stop)
+    service = Service(settings, consumer, contact, assignment, pipeline, store, metrics, state, outage, stop)
     stop_serving: Callable[[], None] = lambda: None  # noqa: E731
     if settings.metrics_port:
         stop_serving = health.serve(settings.metrics_host, settings.metrics_port, registry, state)

@@ -1,7 +1,7 @@
 """The scorer's loop: fetch, score, publish, save; and what to do when any of it fails.
 
-One micro-batch is published and saved in a thread while the next one is read and scored (:mod:`stream.flight`).
-Whatever surprises, the way is the same: what is in flight is settled, batches that were not published are dropped, and
+Micro-batches are scored, published and saved beside the loop while it reads the next one (:mod:`stream.pipeline`).
+Whatever surprises, the way is the same: what is under way is settled, batches that were not published are dropped, and
 each of their partitions that is still owned is taken up again where the table of recovery says
 (:mod:`stream.assignment`, :mod:`stream.recovery`).
 """
@@ -16,17 +16,15 @@ import numpy as np
 import redis
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from models.window import UnknownWindowFormatError
 from stream.assignment import Assignment
 from stream.clients import Contact
-from stream.contract import timestamp
-from stream.flight import FencedError, Flight
 from stream.growth import note_partitions
 from stream.health import Health
 from stream.metrics import Metrics
-from stream.microbatch import MarkMovedError, MicroBatch, Model, ScoredBatch, score_batch
+from stream.microbatch import MicroBatch, Prepared, prepare
 from stream.outage import Outage, OutageError
 from stream.partitioner import partitions_of
+from stream.pipeline import FencedError, Pipeline
 from stream.publisher import ProducerLostError
 from stream.settings import Settings
 from stream.window_store import Mark, WindowStore
@@ -36,6 +34,10 @@ log = logging.getLogger(__name__)
 _POLL_S = 0.1
 _LAG_EVERY_S = 1.0
 _PROBE_S = 1.0
+
+#: Batches under way while the next one is fetched, when there is much to do: one is scored, the other published.
+#: When there is little, one at a time is soonest done: its records do not wait for another batch's commit.
+_ROOM = 2
 
 
 class Service:
@@ -47,35 +49,35 @@ class Service:
         consumer: Consumer,
         contact: Contact,
         assignment: Assignment,
-        flight: Flight,
+        pipeline: Pipeline,
         store: WindowStore,
-        model: Model,
         metrics: Metrics,
         health: Health,
         outage: Outage,
         stop: threading.Event,
     ) -> None:
         self._settings, self._consumer, self._contact = settings, consumer, contact
-        self._assignment, self._flight, self._store, self._model = assignment, flight, store, model
+        self._assignment, self._pipeline, self._store = assignment, pipeline, store
         self._metrics, self._health, self._outage, self._stop = metrics, health, outage, stop
         self._away: str | None = None  # who does not answer
         self._newest_ms: dict[int, int] = {}  # by partition: Kafka timestamp of the last record taken
         self._partition_count, self._count_again = 0, True
+        self._room = 0  # batches that may be under way while the next one is fetched
         self._next_lag_look = self._next_probe = 0.0
 
     def run(self) -> None:
-        """Run until the stop event is set, then finish what is in flight and leave the group.
+        """Run until the stop event is set, then finish what is under way and leave the group.
 
         Raises:
             stream.outage.OutageError: Kafka or Redis was away for longer than the settings allow.
-            stream.flight.FencedError: another process has this one's instance id.
+            stream.pipeline.FencedError: another process has this one's instance id.
             stream.microbatch.ModelFailedError: the model scores nothing any more.
         """
         self._consumer.subscribe(
             [self._settings.input_topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )
         with ExitStack() as closing:
-            closing.callback(self._flight.close)
+            closing.callback(self._pipeline.close)
             closing.callback(self._assignment.close)
             closing.callback(self._consumer.close)  # leaves the group, unless it is a static member
             closing.callback(self._stop.set)
@@ -94,30 +96,27 @@ class Service:
             self._fetch()  # nothing but the group's callbacks: all is paused
             return
         self._assignment.go_on()
-        if self._flight.done:
-            self._settle()
         self._look_at_lag()
+        if not self._settle(self._room):
+            return
         batch = self._fetch()
         if batch is None:
             return
-        try:
-            scored = self._score(batch)
-        except (MarkMovedError, UnknownWindowFormatError, redis.RedisError) as error:
-            self._settle()
-            self._drop(batch, error)
-            return
-        if self._settle() and not self._flight.grounded and self._still_starts(batch):
-            self._assignment.move(batch.ends)
-            self._newest_ms.update(zip(batch.partitions, batch.timestamps_ms, strict=True))
-            self._flight.submit(scored)
-        else:
+        prepared = prepare(batch, self._metrics.timer)
+        if self._pipeline.grounded or not self._still_starts(batch):  # something has happened while it was fetched
             self._drop(batch)
+            return
+        self._assignment.move(batch.ends)
+        self._newest_ms.update(zip(batch.partitions, batch.timestamps_ms, strict=True))
+        self._count_misplaced(prepared)
+        self._pipeline.submit(prepared)
+        self._room = _ROOM if 4 * len(batch) > self._settings.batch_size else 0
 
     def _still_starts(self, batch: MicroBatch) -> bool:
         """Return whether every partition of a batch still is where the batch starts."""
         return all(self._assignment.mark(partition) == start for partition, start in batch.starts.items())
 
-    # --- fetch and score
+    # --- fetch
 
     def _fetch(self) -> MicroBatch | None:
         """Return what the consumer has, at most a batch; wait for the first record only."""
@@ -172,34 +171,29 @@ class Service:
         if problem.fatal() or problem.code() == KafkaError._FATAL:
             raise OutageError(f"the consumer cannot go on: {problem.str()}")
 
-    def _score(self, batch: MicroBatch) -> ScoredBatch:
-        scored = score_batch(
-            batch,
-            self._store,
-            self._model,
-            before=self._flight.batch,
-            scored_at=timestamp(time.time_ns() // 1_000_000),
-            timer=self._metrics.timer,
-            truncate=self._flight.truncate,
-        )
-        if self._settings.partitioner != "any" and self._partition_count:
-            expected = partitions_of(scored.users, self._partition_count, self._settings.partitioner)
-            self._metrics.misplaced.inc(int((expected != np.array(scored.partitions, np.int64)).sum()))
-        return scored
+    def _count_misplaced(self, prepared: Prepared) -> None:
+        if self._settings.partitioner == "any" or not self._partition_count:
+            return
+        decoded = prepared.decoded
+        expected = partitions_of(decoded.users, self._partition_count, self._settings.partitioner)
+        found = np.array(prepared.batch.partitions, np.int64)[decoded.rows]
+        self._metrics.misplaced.inc(int((expected != found).sum()))
 
     # --- what did not get through
 
-    def _settle(self) -> bool:
-        """Wait for the batch in flight; return whether it got through, or whether there was none."""
-        batch = self._flight.batch
-        failed = self._flight.settle()
-        if failed is not None:
-            self._next_probe = 0.0  # there may be no producer any more
-            self._drop(failed.batch, failed.error)
-        elif batch is not None:
+    def _settle(self, room: int = 0) -> bool:
+        """Wait until no more than ``room`` batches are under way; return whether all that are not got through."""
+        settled = self._pipeline.settle(room)
+        for batch in settled.through:
             self._outage.over()
-            self._assignment.got_through(batch.batch.starts)
-        return failed is None
+            self._assignment.got_through(batch.starts)
+        error = settled.error
+        if settled.failed:
+            self._next_probe = 0.0  # there may be no producer any more
+        for batch in settled.failed:
+            self._drop(batch, error)
+            error = None  # one failure, whatever it takes along
+        return not settled.failed
 
     def _drop(self, batch: MicroBatch, error: Exception | None = None) -> None:
         """Take up again the partitions of a batch; what of it was not published is read again."""
@@ -250,7 +244,7 @@ class Service:
                 count = len(self._consumer.list_topics(topic, _PROBE_S).topics[topic].partitions)
                 self._partition_count = note_partitions(topic, before, count, self._metrics)
                 self._contact.lost = self._count_again = False
-            self._flight.open()
+            self._pipeline.open()
             self._store.ping()
         except (KafkaException, ProducerLostError, redis.RedisError) as error:
             self._away = "Redis" if isinstance(error, redis.RedisError) else "Kafka"

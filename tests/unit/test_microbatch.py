@@ -12,8 +12,10 @@ import pytest
 from models.features import PRESETS
 from models.spec import BundleSpec
 from models.window import Windows
+from stream import microbatch
+from stream.answers import Answers, answer
 from stream.decode import Reason
-from stream.microbatch import MarkMovedError, MicroBatch, Model, ModelFailedError, ScoredBatch, score_batch
+from stream.microbatch import MarkMovedError, MicroBatch, Model, ModelFailedError, Scored, prepare
 from stream.window_store import Load, Loaded, Mark, Save
 
 START = Mark("topic-id", "epoch", 0)
@@ -108,21 +110,20 @@ def batch(events: Sequence[Event], starts: dict[int, Mark], first_offset: int = 
     return MicroBatch("transactions", partitions, list(offsets), [now_ms] * len(events), keys, [*values], starts, None)
 
 
-def score(
-    events: MicroBatch, store: MemoryStore, before: ScoredBatch | None = None, model: Model | None = None
-) -> ScoredBatch:
-    return score_batch(
-        events,
-        store,
-        model or LengthModel(),
-        before=before,
-        scored_at="2026-01-01T10:00:00Z",
-        timer=lambda _: nullcontext(),
+def score(events: MicroBatch, store: MemoryStore, before: Scored | None = None, model: Model | None = None) -> Scored:
+    prepared = prepare(events, lambda _: nullcontext())
+    return microbatch.score(prepared, store, model or LengthModel(), before=before, timer=lambda _: nullcontext())
+
+
+def answers(scored: Scored) -> Answers:
+    return answer(scored, LengthModel.spec, "2026-01-01T10:00:00Z")
+
+
+def lengths(scored: Scored) -> list[int]:
+    assert [json.loads(output.value or b"")["window_length"] for output in answers(scored).scores] == list(
+        scored.lengths
     )
-
-
-def lengths(scored: ScoredBatch) -> list[int]:
-    return [json.loads(output.value or b"")["window_length"] for output in scored.scores]
+    return scored.lengths.tolist()
 
 
 def test_users_of_different_partitions_have_windows_of_their_own() -> None:
@@ -176,8 +177,8 @@ def test_an_event_that_the_model_cannot_score_is_a_dead_letter_and_leaves_the_wi
     events = [(0, "ann", 1), (0, "ann", 13), (0, "ann", 2), (0, "bob", 13), (0, "ann", 13), (0, "ann", 3)]
     scored = score(batch(events, {0: START}), store, model=model)
     assert lengths(scored) == [1, 2, 3]
-    assert scored.reasons == [Reason.NOT_SCORABLE] * 3
-    assert sorted(dict(output.headers)["offset"] for output in scored.dead_letters) == [b"1", b"3", b"4"]
+    assert answers(scored).reasons == [Reason.NOT_SCORABLE] * 3
+    assert sorted(dict(output.headers)["offset"] for output in answers(scored).dead_letters) == [b"1", b"3", b"4"]
     [state] = scored.states.values()
     kept = {user: state.windows.records["amount"][row].tolist() for user, row in state.rows.items()}
     assert kept == {b"ann": [1, 2, 3] + [0] * 7, b"bob": [0] * 10}
@@ -192,13 +193,15 @@ def test_a_batch_of_dead_letters_still_moves_the_mark() -> None:
     store = MemoryStore(START)
     bad = batch([(0, "ann", -1), (0, "ann", -2)], {0: START})
     scored = score(bad, store)
-    assert (len(scored.scores), len(scored.dead_letters)) == (0, 2)
+    assert (len(answers(scored).scores), len(answers(scored).dead_letters)) == (0, 2)
     store.save(scored.saves)
     assert store.marks[0] == START._replace(offset=2)
 
 
 def test_what_is_counted_is_what_is_published() -> None:
     scored = score(batch([(0, "ann", 1)] * 4, {0: START}), MemoryStore(START))
-    assert (scored.anomalies, scored.insufficient) == (1, 4)
+    assert (answers(scored).anomalies, answers(scored).insufficient) == (1, 4)
     assert (scored.window_hits, scored.window_misses) == (0, 1)
-    assert [json.loads(output.value or b"")["sequence_anomaly"] for output in scored.scores] == [False] * 3 + [True]
+    assert [json.loads(output.value or b"")["sequence_anomaly"] for output in answers(scored).scores] == [False] * 3 + [
+        True
+    ]
