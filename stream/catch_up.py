@@ -22,7 +22,7 @@ from confluent_kafka.admin import AdminClient
 
 from models.spec import BundleSpec
 from models.window import Windows, advance
-from stream.clients import open_client, reader_config
+from stream.clients import common_config, open_client, reader_config
 from stream.decode import decode
 from stream.growth import was_added
 from stream.metrics import Metrics
@@ -57,7 +57,6 @@ class Recoverer:
     """What taking a partition up needs. It has clients of its own: a ``Consumer`` serves one thread at a time."""
 
     settings: Settings
-    admin: AdminClient
     store: WindowStore
     spec: BundleSpec
     metrics: Metrics
@@ -75,8 +74,10 @@ class Recoverer:
             redis.RedisError: Redis does not answer.
         """
         reader = open_client(Consumer, reader_config(self.settings))
+        # its own too: a client that an outage has left without a broker never finds one again (see stream.service)
+        admin = open_client(AdminClient, common_config(self.settings))
         try:
-            found = self._find(reader, partition, readable=not rebuild)
+            found = self._find(reader, admin, partition, readable=not rebuild)
             decision = plan(found, self.settings.start_from)
             self._report(partition, found, decision)
             if decision.commit is not None:
@@ -93,15 +94,15 @@ class Recoverer:
             log.info("dropped the windows of the old epoch", extra={"partition": partition, "windows": dropped})
         return mark
 
-    def _find(self, reader: Consumer, partition: int, *, readable: bool) -> Found:
+    def _find(self, reader: Consumer, admin: AdminClient, partition: int, *, readable: bool) -> Found:
         topic = self.settings.input_topic
         log_start, log_end = reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=_CALL_S)
-        its_id, mark = topic_id(self.admin, topic, _CALL_S), self.store.mark(partition)
+        its_id, mark = topic_id(admin, topic, _CALL_S), self.store.mark(partition)
         committed = self._committed(reader, partition)
         added = False
         if mark is None and committed is None:
             count = len(reader.list_topics(topic, _CALL_S).topics[topic].partitions)
-            added = was_added(self.admin, self.store, its_id, partition, count, _CALL_S)
+            added = was_added(admin, self.store, its_id, partition, count, _CALL_S)
         return Found(its_id, mark, committed, log_start, log_end, readable, added)
 
     def _committed(self, reader: Consumer, partition: int) -> int | None:

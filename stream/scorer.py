@@ -6,10 +6,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from uuid import uuid4
 
 import redis
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, KafkaException
 from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 from prometheus_client.gc_collector import GCCollector
@@ -27,12 +28,14 @@ from stream.metrics import Metrics
 from stream.outage import Outage
 from stream.pipeline import Pipeline
 from stream.publisher import open_publisher
-from stream.service import Service
+from stream.service import ClientLostError, Service
 from stream.settings import Settings, mask_url
 from stream.topics import require_topics
-from stream.window_store import open_store
+from stream.window_store import WindowStore, open_store
 
 log = logging.getLogger(__name__)
+
+_PROBE_S = 3.0
 
 
 class StartError(TenfoldError):
@@ -53,44 +56,97 @@ def run(settings: Settings, stop: threading.Event) -> None:
     model = _load_model(settings)
     store = open_store(settings, model.spec.sequence_length)
     _check_redis(store.client, settings)
-    contact = Contact()
-    consumer = open_client(Consumer, {**consumer_config(settings), "error_cb": contact.on_error})
-    require_topics(consumer, settings, (settings.input_topic, settings.output_topic, settings.dlq_topic))
-
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
-    metrics = Metrics(registry)
-    metrics.model_info.labels(model.spec.model_version, model.spec.preset, settings.runtime).set(1)
-    state = health.Health()
-    metrics.ready.set_function(lambda: state.reason is None)
-    admin = open_client(AdminClient, common_config(settings))
-    outage = Outage(settings.outage_limit_s, time.monotonic)
-    name = settings.instance_id or uuid4().hex
-    pipeline = Pipeline(
-        lambda: open_publisher(settings, name, consumer, stop.is_set),
-        store,
+    parts = _Parts(
+        settings,
         model,
-        metrics,
-        beside=settings.delivery == "exactly-once",
+        store,
+        Metrics(registry),
+        health.Health(),
+        Outage(settings.outage_limit_s, time.monotonic),
+        settings.instance_id or uuid4().hex,
+        stop,
     )
-    recoverer = Recoverer(settings, admin, store, model.spec, metrics)
-    assignment = Assignment(settings.input_topic, consumer, recoverer, outage, stop)
-    service = Service(settings, consumer, contact, assignment, pipeline, store, metrics, state, outage, stop)
+    parts.metrics.model_info.labels(model.spec.model_version, model.spec.preset, settings.runtime).set(1)
+    parts.metrics.ready.set_function(lambda: parts.health.reason is None)
+    consumer, contact = _open_consumer(settings)
+    require_topics(consumer, settings, (settings.input_topic, settings.output_topic, settings.dlq_topic))
+    service = _assemble(parts, consumer, contact)
     stop_serving: Callable[[], None] = lambda: None  # noqa: E731
     if settings.metrics_port:
-        stop_serving = health.serve(settings.metrics_host, settings.metrics_port, registry, state)
+        stop_serving = health.serve(settings.metrics_host, settings.metrics_port, registry, parts.health)
     _tune_interpreter()
     log.info(
         "scorer started",
         extra={"model_version": model.spec.model_version, "delivery": settings.delivery, "group": settings.group_id},
     )
     try:
-        service.run()
+        while True:
+            try:
+                service.run()
+                break
+            except ClientLostError as error:
+                log.warning("beginning anew with another consumer", extra={"error": str(error)})
+                service = _assemble(parts, *_open_consumer(settings))
     finally:
         stop_serving()
         store.client.close()
     log.info("scorer stopped")
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What outlives a consumer."""
+
+    settings: Settings
+    model: LoadedBundle
+    store: WindowStore
+    metrics: Metrics
+    health: health.Health
+    outage: Outage
+    name: str  # of this process among its group's
+    stop: threading.Event
+
+
+def _open_consumer(settings: Settings) -> tuple[Consumer, Contact]:
+    contact = Contact()
+    return open_client(Consumer, {**consumer_config(settings), "error_cb": contact.on_error}), contact
+
+
+def _assemble(parts: _Parts, consumer: Consumer, contact: Contact) -> Service:
+    settings, store, model, metrics, stop = parts.settings, parts.store, parts.model, parts.metrics, parts.stop
+    pipeline = Pipeline(
+        lambda: open_publisher(settings, parts.name, consumer, stop.is_set),
+        store,
+        model,
+        metrics,
+        beside=settings.delivery == "exactly-once",
+    )
+    recoverer = Recoverer(settings, store, model.spec, metrics)
+    assignment = Assignment(settings.input_topic, consumer, recoverer, parts.outage, stop)
+    return Service(
+        settings,
+        consumer,
+        contact,
+        assignment,
+        pipeline,
+        store,
+        metrics,
+        parts.health,
+        parts.outage,
+        lambda: _kafka_answers(settings),
+        stop,
+    )
+
+
+def _kafka_answers(settings: Settings) -> bool:
+    try:
+        open_client(AdminClient, common_config(settings)).list_topics(timeout=_PROBE_S)
+    except KafkaException:
+        return False
+    return True
 
 
 def _tune_interpreter() -> None:

@@ -9,7 +9,7 @@ each of their partitions that is still owned is taken up again where the table o
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 import numpy as np
@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from stream.assignment import Assignment
 from stream.clients import Contact
+from stream.errors import TenfoldError
 from stream.growth import note_partitions
 from stream.health import Health
 from stream.metrics import Metrics
@@ -34,10 +35,15 @@ log = logging.getLogger(__name__)
 _POLL_S = 0.1
 _LAG_EVERY_S = 1.0
 _PROBE_S = 1.0
+_LOST_S = 10.0
 
 #: Batches under way while the next one is fetched, when there is much to do: one is scored, the other published.
 #: When there is little, one at a time is soonest done: its records do not wait for another batch's commit.
 _ROOM = 2
+
+
+class ClientLostError(Exception):
+    """Kafka answers, but not this consumer: it has to be replaced."""
 
 
 class Service:
@@ -54,14 +60,18 @@ class Service:
         metrics: Metrics,
         health: Health,
         outage: Outage,
+        kafka_answers: Callable[[], bool],  # a new client, that is
         stop: threading.Event,
     ) -> None:
         self._settings, self._consumer, self._contact = settings, consumer, contact
         self._assignment, self._pipeline, self._store = assignment, pipeline, store
         self._metrics, self._health, self._outage, self._stop = metrics, health, outage, stop
+        self._kafka_answers = kafka_answers
         self._away: str | None = None  # who does not answer
+        self._lost_at = float("inf")  # when to ask whether it is the consumer that is lost
         self._newest_ms: dict[int, int] = {}  # by partition: Kafka timestamp of the last record taken
         self._partition_count, self._count_again = 0, True
+        self._replaced = False  # by another service, and whatever its consumer calls is of no interest any more
         self._room = 0  # batches that may be under way while the next one is fetched
         self._next_lag_look = self._next_probe = 0.0
 
@@ -70,6 +80,7 @@ class Service:
 
         Raises:
             stream.outage.OutageError: Kafka or Redis was away for longer than the settings allow.
+            ClientLostError: run another service, with a new consumer.
             stream.pipeline.FencedError: another process has this one's instance id.
             stream.microbatch.ModelFailedError: the model scores nothing any more.
         """
@@ -80,11 +91,24 @@ class Service:
             closing.callback(self._pipeline.close)
             closing.callback(self._assignment.close)
             closing.callback(self._consumer.close)  # leaves the group, unless it is a static member
-            closing.callback(self._stop.set)
-            while not self._stop.is_set():
-                self._turn()
-            self._health.why_not_ready = "stopping"
-            self._settle()
+            closing.callback(self._assignment.let_go)
+            try:
+                while not self._stop.is_set():
+                    self._turn()
+                self._health.why_not_ready = "stopping"
+                self._settle()
+            except TenfoldError:  # this is the end; nobody is to be patient with Kafka any longer
+                self._stop.set()
+                raise
+            except ClientLostError:
+                closing.pop_all()
+                self._replaced = True
+                # it may take for ever
+                threading.Thread(target=self._consumer.close, name="close-consumer", daemon=True).start()
+                self._assignment.let_go()
+                self._assignment.close()
+                self._pipeline.close()
+                raise
 
     def _turn(self) -> None:
         self._health.turn()
@@ -223,6 +247,8 @@ class Service:
         self._let_go()
 
     def _let_go(self) -> None:
+        if self._replaced:
+            return
         self._settle()  # when the partitions are lost, the broker refuses it: the generation is over
         self._assignment.let_go()
         self._newest_ms.clear()
@@ -250,9 +276,23 @@ class Service:
             self._away = "Redis" if isinstance(error, redis.RedisError) else "Kafka"
             log.warning("no answer", extra={"from": self._away, "error": str(error)})
             self._outage.failed(error)
+            if self._away == "Kafka":
+                self._look_for_kafka(now)
         else:
-            self._away = None
+            self._away, self._lost_at = None, float("inf")
         return self._away is None
+
+    def _look_for_kafka(self, now: float) -> None:
+        """Find out whether Kafka is away, or this consumer is lost.
+
+        A broker that is just starting may answer with metadata without brokers; then librdkafka forgets the ones that
+        it knew, and never connects again (librdkafka issue 5301, seen with 2.16 in one of twelve restarts).
+        """
+        self._lost_at = min(self._lost_at, now + _LOST_S)
+        if now >= self._lost_at:
+            self._lost_at = now + _LOST_S
+            if self._kafka_answers():
+                raise ClientLostError("Kafka answers others, but not this consumer any more")
 
     def _say_whether_ready(self) -> None:
         recovering = self._assignment.recovering

@@ -130,6 +130,39 @@ def new_epoch(die: Die) -> None:
     Recoverer._begin = begin_and_die  # type: ignore[method-assign]
 
 
+def lose_consumer(die: Die) -> None:  # noqa: ARG001 -- nobody dies of it
+    """The first consumer forgets its brokers, as librdkafka does after metadata without any (its issue 5301)."""
+    consumers = itertools.count(1)
+    away = confluent_kafka.KafkaException(confluent_kafka.KafkaError(confluent_kafka.KafkaError._TRANSPORT))
+
+    class Consumer(confluent_kafka.Consumer):
+        def __init__(self, config: dict[str, Any]) -> None:
+            super().__init__(config)
+            self.on_error, self.first, self.taken = config["error_cb"], next(consumers) == 1, 0
+
+        @property
+        def lost(self) -> bool:
+            return self.first and self.taken > 300
+
+        def consume(self, *args: Any) -> Any:
+            messages = super().consume(*args)
+            self.taken += len(messages)
+            return messages
+
+        def poll(self, *args: Any) -> Any:
+            if self.lost:
+                self.on_error(confluent_kafka.KafkaError(confluent_kafka.KafkaError._ALL_BROKERS_DOWN))
+                return None
+            return super().poll(*args)
+
+        def list_topics(self, *args: Any, **options: Any) -> Any:
+            if self.lost:
+                raise away
+            return super().list_topics(*args, **options)
+
+    scorer.Consumer = Consumer
+
+
 POINTS: dict[str, Callable[[Die], None]] = {
     stop.__name__.replace("_", "-"): stop
     for stop in (
@@ -142,6 +175,7 @@ POINTS: dict[str, Callable[[Die], None]] = {
         after_save,
         catching_up,
         new_epoch,
+        lose_consumer,
     )
 }
 

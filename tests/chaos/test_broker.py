@@ -34,7 +34,6 @@ def never_ready(scorer: Scorer, for_s: float) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.long  # seen to hang in about one run of six, see docs/chaos.md
 def test_the_broker_is_restarted_and_killed(own: Deployment, own_kafka: OwnKafka, bundle: LoadedBundle) -> None:
     """Under load, once in order and once with SIGKILL; not ready meanwhile, and then it goes on where it stood.
 
@@ -53,6 +52,16 @@ def test_the_broker_is_restarted_and_killed(own: Deployment, own_kafka: OwnKafka
         until(lambda: scorer.get("/readyz")[0] == 200, 60, "not ready with Kafka back", scorer)
     assert scorer.stop() == 0
     judged(bundle, own, 10_000)
+
+
+def test_a_consumer_that_finds_no_broker_any_more_is_replaced(deployment: Deployment, bundle: LoadedBundle) -> None:
+    """Without it the process would wait out its limit with Kafka up, and end."""
+    produce(deployment.bootstrap, deployment.input_topic, traffic(2_000, users=300, seed=1))
+    scorer = StoppingScorer(deployment, "lose-consumer")
+    until(lambda: "beginning anew" in scorer.log_text, 60, "it goes on with the lost consumer", scorer)
+    deployment.wait_until_scored([scorer])
+    assert scorer.stop() == 0
+    judged(bundle, deployment, 2_000)
 
 
 def test_a_dead_processes_transaction_holds_up_its_partition_only(deployment: Deployment, bundle: LoadedBundle) -> None:
