@@ -50,12 +50,6 @@ class Decoded:
     dead: list[DeadLetter]
 
 
-class _RefusedError(Exception):
-    def __init__(self, reason: Reason, error: str) -> None:
-        super().__init__(error)
-        self.reason = reason
-
-
 def decode(keys: Sequence[bytes | None], values: Sequence[bytes | None], timestamps_ms: Sequence[int]) -> Decoded:
     """Decode records given as columns; ``timestamps_ms`` are the records' Kafka timestamps."""
     rows: list[int] = []
@@ -63,16 +57,27 @@ def decode(keys: Sequence[bytes | None], values: Sequence[bytes | None], timesta
     transactions: list[Transaction] = []
     created_at_ms: list[int] = []
     dead: list[DeadLetter] = []
+    parse = TRANSACTION.validate_json
     for row, (key, value, timestamp_ms) in enumerate(zip(keys, values, timestamps_ms, strict=True)):
-        try:
-            transaction, at_ms = _decode_one(key, value, timestamp_ms)
-        except _RefusedError as refused:
-            dead.append(DeadLetter(row, refused.reason, str(refused)))
+        # the checks are in line: a call an event costs a tenth of the whole catch-up
+        if value is None or len(value) > MAX_VALUE_BYTES:
+            dead.append(_refuse_value(row, value))
             continue
-        rows.append(row)
-        users.append(transaction["user_id"].encode())
-        transactions.append(transaction)
-        created_at_ms.append(at_ms)
+        try:
+            transaction = parse(value)
+            at_ms = epoch_ms(transaction["created_at"])
+        except ValueError as error:  # pydantic's is one
+            dead.append(_refuse_content(row, error))
+            continue
+        if key != transaction["user_id"].encode():
+            dead.append(_refuse_key(row, key))
+        elif at_ms > timestamp_ms + MAX_AHEAD_MS:
+            dead.append(DeadLetter(row, Reason.IN_THE_FUTURE, _IN_THE_FUTURE))
+        else:
+            rows.append(row)
+            users.append(key)
+            transactions.append(transaction)
+            created_at_ms.append(at_ms)
     records = np.empty(len(rows), RECORD)
     records["created_at_ms"] = created_at_ms
     records["transaction"] = [transaction_hash(t["transaction_id"]) for t in transactions]
@@ -82,35 +87,34 @@ def decode(keys: Sequence[bytes | None], values: Sequence[bytes | None], timesta
     return Decoded(np.array(rows, np.int64), users, transactions, records, dead)
 
 
-def _decode_one(key: bytes | None, value: bytes | None, timestamp_ms: int) -> tuple[Transaction, int]:
+_IN_THE_FUTURE = (
+    "created_at is more than 24 h after the record's Kafka timestamp: check the producer's clock and offset"
+)
+
+
+def _refuse_value(row: int, value: bytes | None) -> DeadLetter:
     if value is None:
-        raise _RefusedError(Reason.NULL_VALUE, "the value is null: transactions cannot be deleted by a tombstone")
-    if len(value) > MAX_VALUE_BYTES:
-        raise _RefusedError(
-            Reason.TOO_LARGE, f"the value has {len(value)} bytes: a transaction has at most {MAX_VALUE_BYTES}"
-        )
-    try:
-        transaction = TRANSACTION.validate_json(value)
-    except ValidationError as error:
-        raise _RefusedError(*_explain(error)) from None
+        return DeadLetter(row, Reason.NULL_VALUE, "the value is null: transactions cannot be deleted by a tombstone")
+    return DeadLetter(
+        row, Reason.TOO_LARGE, f"the value has {len(value)} bytes: a transaction has at most {MAX_VALUE_BYTES}"
+    )
+
+
+def _refuse_key(row: int, key: bytes | None) -> DeadLetter:
     if key is None:
-        raise _RefusedError(Reason.WRONG_KEY, "the key is missing: produce with the user_id as key")
-    if key != transaction["user_id"].encode():
-        raise _RefusedError(
-            Reason.WRONG_KEY,
-            "the key is not the user_id in UTF-8: it would split the user's events over partitions; "
-            "produce with the user_id as key",
-        )
-    try:
-        at_ms = epoch_ms(transaction["created_at"])
-    except ValueError:
-        raise _RefusedError(Reason.INVALID, "created_at: no such date or time; send RFC 3339 with an offset") from None
-    if at_ms > timestamp_ms + MAX_AHEAD_MS:
-        raise _RefusedError(
-            Reason.IN_THE_FUTURE,
-            "created_at is more than 24 h after the record's Kafka timestamp: check the producer's clock and offset",
-        )
-    return transaction, at_ms
+        return DeadLetter(row, Reason.WRONG_KEY, "the key is missing: produce with the user_id as key")
+    return DeadLetter(
+        row,
+        Reason.WRONG_KEY,
+        "the key is not the user_id in UTF-8: it would split the user's events over partitions; "
+        "produce with the user_id as key",
+    )
+
+
+def _refuse_content(row: int, error: ValueError) -> DeadLetter:
+    if isinstance(error, ValidationError):
+        return DeadLetter(row, *_explain(error))
+    return DeadLetter(row, Reason.INVALID, "created_at: no such date or time; send RFC 3339 with an offset")
 
 
 def _explain(error: ValidationError) -> tuple[Reason, str]:
