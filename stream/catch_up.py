@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from secrets import token_hex
 
-import numpy as np
 from confluent_kafka import (
     OFFSET_INVALID,
     Consumer,
@@ -21,15 +20,17 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from models.spec import BundleSpec
-from models.window import Windows, advance
+from models.window import Windows
 from stream.clients import common_config, open_client, reader_config
 from stream.decode import decode
 from stream.growth import was_added
 from stream.metrics import Metrics
+from stream.progress import Progress
 from stream.recovery import Cause, Found, Plan, plan
+from stream.replay import advance_stored, take
 from stream.settings import Settings
 from stream.topics import topic_id
-from stream.window_store import Load, Mark, Save, WindowStore
+from stream.window_store import Mark, Save, WindowStore
 
 log = logging.getLogger(__name__)
 
@@ -154,6 +155,7 @@ class Recoverer:
 
     def _advance(self, reader: Consumer, partition: int, mark: Mark, end: int, cancelled: Callable[[], bool]) -> Mark:
         """Bring the windows from ``mark`` up to ``end``; publish nothing."""
+        progress = Progress(log, "bringing windows up to date", partition=partition, end=end)
         for messages, next_offset in self._read(reader, partition, mark.offset, end, cancelled):
             target = mark._replace(offset=next_offset)
             decoded = decode(
@@ -161,16 +163,12 @@ class Recoverer:
                 [message.value() for message in messages],
                 [message.timestamp()[1] for message in messages],
             )
-            rows: dict[bytes, int] = {}
-            places = np.array([rows.setdefault(user, len(rows)) for user in decoded.users], np.int64)
-            users = list(rows)
-            [loaded] = self.store.load([Load(partition, mark.epoch, users)])
-            if loaded.mark != mark:
+            age_ms = self.spec.window_max_age_ms
+            if not advance_stored(self.store, partition, (mark, target), decoded.users, decoded.records, age_ms):
                 raise NotTakenUpError("another process moved the mark")
-            windows = advance(loaded.windows, places, decoded.records, self.spec.window_max_age_ms).state
-            self._save(Save(partition, mark, target, users, windows))
             mark = target
             self.metrics.recovered_events.inc(len(messages))
+            progress.add(len(messages), offset=mark.offset)
             log.debug("windows brought forward", extra={"partition": partition, "offset": mark.offset, "end": end})
         return mark
 
@@ -181,26 +179,12 @@ class Recoverer:
     def _read(
         self, reader: Consumer, partition: int, begin: int, end: int, cancelled: Callable[[], bool]
     ) -> Iterator[tuple[list[Message], int]]:
-        """Yield the log from ``begin`` up to ``end`` in chunks, each with the offset behind it.
-
-        Offsets have gaps: the range ends at the first record at or past ``end``, or at the end of the partition.
-        """
+        """Yield the log from ``begin`` up to ``end`` in chunks, each with the offset behind it."""
         reader.assign([TopicPartition(self.settings.input_topic, partition, begin)])
         at = begin
         while at < end:
             if cancelled():
                 raise CancelledError
-            chunk: list[Message] = []
-            first = reader.poll(_CALL_S)
-            for message in [first, *reader.consume(_CHUNK, 0)] if first else []:
-                problem = message.error()
-                offset = message.offset()
-                if problem is not None and problem.code() != KafkaError._PARTITION_EOF:
-                    raise KafkaException(problem)
-                if problem is not None or offset is None or offset >= end:
-                    at = end
-                    break
-                chunk.append(message)
-                at = offset + 1
+            chunk, at = take(reader, at, end, _CHUNK, _CALL_S)
             if chunk or at == end:
                 yield chunk, at

@@ -158,7 +158,8 @@ def train(
 @app.command()
 def reset(
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Stay where the group is, and rebuild its windows.")
+        bool,
+        typer.Option("--rebuild", help="Stay where the group is, and rebuild its windows from all partitions' logs."),
     ] = False,
     to_earliest: Annotated[bool, typer.Option("--to-earliest", help="Score the whole log again.")] = False,
     to_offset: Annotated[int | None, typer.Option(min=0, help="Go to this offset of every partition.")] = None,
@@ -168,10 +169,11 @@ def reset(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Move a stopped group, and its windows with it; the next scorer rebuilds them from the log.
+    """Move a stopped group, and its windows with it; or rebuild the windows after partitions were added.
 
     Example: tenfold reset --to-datetime 2026-01-31T00:00:00Z --dry-run
     """
+    from stream import logs
     from stream import reset as resets
     from stream.settings import load
     from stream.window_store import open_store
@@ -181,14 +183,26 @@ def reset(
         raise typer.BadParameter("give one of --rebuild, --to-earliest, --to-offset, --to-datetime")
     settings = load()
     group = resets.Reset.open(settings, open_store(settings))
-    target: resets.Target | None = None
-    if to_earliest:
-        target = resets.earliest
+    if rebuild and not dry_run:
+        logs.configure(settings.log_level, "text" if sys.stderr.isatty() else settings.log_format)
+        logging.getLogger("tenfold.librdkafka").propagate = False
+        rebuilt = group.rebuild()
+        if as_json:
+            typer.echo(json.dumps([each._asdict() for each in rebuilt]))
+            return
+        for part in rebuilt:
+            typer.echo(
+                f"partition {part.partition}: {part.events:,} events, {part.from_others:,} from other partitions"
+            )
+        return
+    if rebuild:
+        moved = group.stay()
+    elif to_earliest:
+        moved = group.run(resets.earliest, dry_run=dry_run)
     elif to_offset is not None:
-        target = resets.offset(to_offset)
-    elif to_datetime is not None:
-        target = group.at(resets.parse_time(to_datetime))
-    moved = group.run(target, dry_run=dry_run)
+        moved = group.run(resets.offset(to_offset), dry_run=dry_run)
+    else:
+        moved = group.run(group.at(resets.parse_time(to_datetime or "")), dry_run=dry_run)
     if as_json:
         typer.echo(json.dumps([each._asdict() for each in moved]))
         return

@@ -10,6 +10,9 @@ from typing import Literal
 
 from stream.window_store import Mark
 
+#: Offset of a mark whose windows are being rebuilt, or less: they are not whole, and good for nothing.
+UNFINISHED = -1
+
 
 class Cause(StrEnum):
     """Why a partition is not simply gone on with: a label of the metric and a word in the log."""
@@ -61,6 +64,8 @@ def plan(found: Found, start_from: Literal["earliest", "latest"]) -> Plan:
     A partition that was added is taken from its beginning: what was sent there before the group knew of it is new.
     """
     mark, log_start = found.mark, found.log_start
+    if mark is not None and mark.offset <= UNFINISHED:
+        mark = None
     positions = [offset for offset in (found.committed, mark.offset if mark else None) if offset is not None]
     new_topic = (mark is not None and mark.topic_id != found.topic_id) or max(positions, default=0) > found.log_end
     if new_topic or not positions:

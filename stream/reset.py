@@ -1,11 +1,12 @@
-"""``tenfold reset``: move a stopped group, and its windows with it.
+"""``tenfold reset``: move a stopped group, and its windows with it; or stay, and rebuild them (:mod:`stream.rebuild`).
 
 A group's offsets and its windows belong together. Here both are moved: the offsets in Kafka, and the marks in Redis are
 taken away, so that the next scorer finds no windows and rebuilds them in a new epoch, up to where the group now stands.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
@@ -20,8 +21,11 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
+from models.bundle import BundleError, load_bundle, resolve_model
 from stream.clients import common_config, open_client, reader_config
 from stream.errors import TenfoldError
+from stream.merged_log import READER_CONFIG
+from stream.rebuild import Rebuild, Rebuilt, offset_of
 from stream.settings import Settings
 from stream.window_store import WindowStore
 
@@ -58,28 +62,47 @@ class Reset:
         admin = open_client(AdminClient, common_config(settings))
         return cls(settings, admin, open_client(Consumer, reader_config(settings)), store)
 
-    def run(self, target: Target | None, *, dry_run: bool) -> list[Moved]:
-        """Move every partition to its ``target``, or with ``None`` only have the windows built anew.
+    def run(self, target: Target, *, dry_run: bool) -> list[Moved]:
+        """Move every partition to its ``target``.
 
         Raises:
             ResetError: scorers are running, there is no such topic, or Kafka or Redis do not answer.
         """
-        try:
+        with self._explained():
             self._refuse_members()
-            before = self._committed()
-            moved = [self._move(position, target) for position in before]
+            moved = [self._move(position, target) for position in self._committed()]
             if not dry_run:
-                if target is not None:
-                    self._alter(moved)
+                self._alter(moved)
                 for each in moved:
                     self.store.forget(each.partition)
-        except KafkaException as error:
-            raise ResetError(f"Kafka at {self.settings.bootstrap_servers} refuses: {error.args[0].str()}") from None
-        except redis.RedisError as error:
-            raise ResetError(
-                f"Redis does not answer ({error}): the offsets may be moved, the windows are not; run it again"
-            ) from None
         return moved
+
+    def rebuild(self) -> list[Rebuilt]:
+        """Leave the group where it is, and rebuild its windows as the model in force wants them.
+
+        Raises:
+            ResetError: scorers are running, there is no model or no such topic, or Kafka or Redis do not answer.
+            stream.rebuild.InterruptedRebuildError: a scorer was started meanwhile.
+        """
+        try:
+            spec = load_bundle(resolve_model(self.settings.model, self.settings.model_store)).spec
+        except BundleError as error:
+            raise ResetError(str(error)) from None
+        reader = open_client(Consumer, {**READER_CONFIG, **reader_config(self.settings)})
+        store = replace(self.store, sequence_length=spec.sequence_length)
+        with self._explained(), closing(reader):
+            self._refuse_members()
+            return Rebuild(self.settings, self.admin, reader, store, spec).run(self._committed())
+
+    def stay(self) -> list[Moved]:
+        """Return where the group is.
+
+        Raises:
+            ResetError: scorers are running, there is no such topic, or Kafka does not answer.
+        """
+        with self._explained():
+            self._refuse_members()
+            return [Moved(each.partition, offset_of(each), offset_of(each)) for each in self._committed()]
 
     def at(self, when: datetime) -> Target:
         """Return the target "first record at or after ``when``"; the log's end where there is none."""
@@ -92,6 +115,17 @@ class Reset:
             return log_end if found.offset in {OFFSET_END, OFFSET_INVALID} else int(found.offset)
 
         return target
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except KafkaException as error:
+            raise ResetError(f"Kafka at {self.settings.bootstrap_servers} refuses: {error.args[0].str()}") from None
+        except redis.RedisError as error:
+            raise ResetError(
+                f"Redis does not answer ({error}): the offsets may be moved, the windows are not; run it again"
+            ) from None
 
     def _refuse_members(self) -> None:
         group = self.settings.group_id
@@ -109,17 +143,14 @@ class Reset:
             raise ResetError(f"no topic {topic} at {self.settings.bootstrap_servers}")
         return self.reader.committed([TopicPartition(topic, partition) for partition in sorted(partitions)], _CALL_S)
 
-    def _move(self, position: TopicPartition, target: Target | None) -> Moved:
-        before = None if position.offset == OFFSET_INVALID else int(position.offset)
-        if target is None:
-            return Moved(position.partition, before, before)
+    def _move(self, position: TopicPartition, target: Target) -> Moved:
         log_start, log_end = self.reader.get_watermark_offsets(position, timeout=_CALL_S)
         after = target(position, log_start, log_end)
         if not log_start <= after <= log_end:
             raise ResetError(
                 f"partition {position.partition} has offsets {log_start} to {log_end}: {after} is not among them"
             )
-        return Moved(position.partition, before, after)
+        return Moved(position.partition, offset_of(position), after)
 
     def _alter(self, moved: Sequence[Moved]) -> None:
         topic, group = self.settings.input_topic, self.settings.group_id

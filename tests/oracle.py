@@ -6,7 +6,7 @@ used, only the bundle's own features and model.
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -90,8 +90,10 @@ def read_topic(bootstrap: str, topic: str) -> list[Message]:
     return records
 
 
-def replay(records: Iterable[Message], bundle: LoadedBundle) -> Expected:
-    """Return what a scorer must make of ``records``."""
+def replay(
+    records: Iterable[Message], bundle: LoadedBundle, home: Callable[[Message], int] = Message.partition
+) -> Expected:
+    """Return what a scorer must make of ``records``; ``home`` is the partition that has the window of a record."""
     spec = bundle.spec
     windows: dict[User, ReferenceWindow] = {}
     sources: list[Source] = []
@@ -103,7 +105,7 @@ def replay(records: Iterable[Message], bundle: LoadedBundle) -> Expected:
         if any(name == BAD for name, _ in record.headers() or []):
             expected.bad.add(source)
             continue
-        user = source[0], record.key()
+        user = home(record), record.key()
         window = windows.setdefault(user, ReferenceWindow(spec.sequence_length, spec.window_max_age_ms))
         sources.append(source)
         seen.append(window.add(entry_of(record.value())))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 _TIMEOUT_S = 30.0
 
@@ -31,7 +31,7 @@ class Topics:
         self._admin.create_topics([topic])[full_name].result(_TIMEOUT_S)
         self._names.append(full_name)
         deadline = time.monotonic() + _TIMEOUT_S
-        while not self._is_served(full_name, partitions):
+        while not is_served(self._admin, full_name, partitions):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"topic {full_name} was created but has no leaders after {_TIMEOUT_S:g} s")
             time.sleep(0.02)
@@ -44,13 +44,29 @@ class Topics:
                 deleted.result(_TIMEOUT_S)
             self._names.clear()
 
-    def _is_served(self, name: str, partitions: int) -> bool:
-        found = self._admin.list_topics(timeout=_TIMEOUT_S).topics.get(name)
-        return (
-            found is not None
-            and len(found.partitions) == partitions
-            and all(partition.leader >= 0 for partition in found.partitions.values())
-        )
+
+def grow(admin: AdminClient, topic: str, partitions: int) -> None:
+    """Add partitions to a topic, up to ``partitions``, and return once the broker serves them.
+
+    Raises:
+        TimeoutError: they did not show up within 30 s.
+    """
+    admin.create_partitions([NewPartitions(topic, partitions)])[topic].result(_TIMEOUT_S)
+    deadline = time.monotonic() + _TIMEOUT_S
+    while not is_served(admin, topic, partitions):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"topic {topic} has no leaders for {partitions} partitions after {_TIMEOUT_S:g} s")
+        time.sleep(0.02)
+
+
+def is_served(admin: AdminClient, topic: str, partitions: int) -> bool:
+    """Say whether the topic has so many partitions, and each a leader."""
+    found = admin.list_topics(timeout=_TIMEOUT_S).topics.get(topic)
+    return (
+        found is not None
+        and len(found.partitions) == partitions
+        and all(partition.leader >= 0 for partition in found.partitions.values())
+    )
 
 
 def has_metadata(admin: AdminClient) -> bool:

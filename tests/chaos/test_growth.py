@@ -2,26 +2,14 @@
 
 import pytest
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewPartitions
 
 from models.bundle import LoadedBundle
 from tests.chaos.faults import judged, until
 from tests.scorers import Deployment
+from tests.topics import grow
 from tests.traffic import produce, traffic
 
 pytestmark = pytest.mark.broker
-
-
-def grow(deployment: Deployment, partitions: int) -> None:
-    admin = AdminClient({"bootstrap.servers": deployment.bootstrap})
-    topic = deployment.input_topic
-    admin.create_partitions([NewPartitions(topic, partitions)])[topic].result(30)
-
-    def served() -> bool:
-        found = admin.list_topics(topic, timeout=30).topics[topic].partitions
-        return len(found) == partitions and all(partition.leader >= 0 for partition in found.values())
-
-    until(served, 60, "the added partitions are not served")
 
 
 @pytest.mark.parametrize("running", [True, False])
@@ -43,7 +31,7 @@ def test_what_is_sent_to_an_added_partition_is_scored(
     deployment.wait_until_scored([scorer])
     if not running:
         assert scorer.stop() == 0
-    grow(deployment, 5)
+    grow(AdminClient({"bootstrap.servers": deployment.bootstrap}), deployment.input_topic, 5)
     produce(deployment.bootstrap, deployment.input_topic, traffic(1_500, users=200, seed=2))
     if not running:
         scorer = deployment.scorer()

@@ -5,13 +5,19 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
+import redis
+from confluent_kafka import Message
+from confluent_kafka.admin import AdminClient
 
 from models.bundle import LoadedBundle
-from tests.oracle import read_topic
+from stream.partitioner import partitions_of
+from tests.oracle import Expected, judge, read_topic, replay, wrong_windows
 from tests.scorers import Deployment, verdict_of
+from tests.topics import grow
 from tests.traffic import produce, traffic
 
 pytestmark = pytest.mark.broker
@@ -42,6 +48,127 @@ def test_rebuilt_windows_are_the_ones_there_were(deployment: Deployment, bundle:
     assert [each["before"] for each in moved] == [each["after"] for each in moved]
     score_all(deployment, seed=2)
     _, verdict = verdict_of(bundle, deployment)
+    assert verdict.right, verdict
+
+
+def test_users_who_moved_to_added_partitions_have_their_history_again(
+    deployment: Deployment, bundle: LoadedBundle
+) -> None:
+    """Scored in three parts: before partitions are added, on short windows after that, and after the rebuild.
+
+    Without each event on the partition where its user is now, users who moved would go on without what they did before;
+    without an order over all logs, windows would hold the wrong ten.
+    """
+    admin, topic = AdminClient({"bootstrap.servers": deployment.bootstrap}), deployment.input_topic
+    score_all(deployment, seed=1)
+    grow(admin, topic, 5)
+    score_all(deployment, seed=2, events=700)
+    produce(deployment.bootstrap, topic, traffic(300, users=50, seed=3))  # nobody has scored these
+    done = reset(deployment, "--rebuild", "--json")
+    assert done.returncode == 0, done.stderr
+    rebuilt = {each["partition"]: each for each in json.loads(done.stdout)}
+    assert len(rebuilt) == 5
+    assert sum(each["waiting_elsewhere"] for each in rebuilt.values()) == 0
+    score_all(deployment, seed=4, events=1_000)
+
+    records = read_topic(deployment.bootstrap, topic)
+    by_partition, by_user = replay(records, bundle), replay(in_time(records), bundle, home=home_among(5))
+    scored_before = {source for source in by_partition.scores if source[1] < rebuilt[source[0]]["after"]}
+    of_scored = [r for r in records if (r.partition(), r.offset()) in scored_before]
+    assert sum(each["events"] for each in rebuilt.values()) == len(scored_before)
+    assert (
+        sum(each["from_others"] for each in rebuilt.values())
+        == sum(home_among(5)(r) != r.partition() for r in of_scored)
+        > 500
+    )
+    expected = Expected(
+        by_user.scores | {source: by_partition.scores[source] for source in scored_before},
+        by_user.bad,
+        by_user.windows,
+        by_partition.ends,
+    )
+    assert expected.scores != by_user.scores, "nobody moved, and the test shows nothing"
+    judged_as(expected, deployment)
+
+
+def test_partitions_can_be_added_so_that_no_score_differs(deployment: Deployment, bundle: LoadedBundle) -> None:
+    """Nobody runs while they are added, and windows move before anything is scored on the new ones."""
+    admin, topic = AdminClient({"bootstrap.servers": deployment.bootstrap}), deployment.input_topic
+    score_all(deployment, seed=1)
+    grow(admin, topic, 4)
+    produce(deployment.bootstrap, topic, traffic(300, users=50, seed=2))
+    assert reset(deployment, "--rebuild").returncode == 0
+    score_all(deployment, seed=3, events=500)
+    records = in_time(read_topic(deployment.bootstrap, topic))
+    expected = replay(records, bundle, home=home_among(4))
+    expected.ends = replay(records, bundle).ends
+    judged_as(expected, deployment)
+
+
+@pytest.mark.parametrize("meanwhile", ["killed", "a scorer is started"])
+def test_a_rebuild_that_does_not_end_leaves_what_a_scorer_can_rebuild(
+    deployment: Deployment, bundle: LoadedBundle, meanwhile: str
+) -> None:
+    """Without marks that say that windows are not whole, a scorer would go on with windows that lack events."""
+    score_all(deployment, seed=1)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HALF_REBUILT, "reset", "--rebuild"],
+        env=deployment.environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "half\n"
+        if meanwhile == "killed":
+            process.kill()
+        scorer = deployment.scorer().wait_until_ready()
+        if meanwhile != "killed":
+            _, error = process.communicate("go on\n")
+            assert process.returncode == 1
+            assert "stop all scorers and run it again" in error
+            assert "Traceback" not in error
+    assert scorer.log_text.count('"cause": "windows-lost"') == 3
+    assert scorer.stop() == 0
+    score_all(deployment, seed=2, events=500)
+    expected, verdict = verdict_of(bundle, deployment)
+    assert verdict.right, verdict
+    with redis.Redis.from_url(deployment.redis_url) as client:
+        kept = [key for key in client.keys(f"tenfold:{{{deployment.group_id}:*") if not key.endswith(b":partitions")]
+    assert len(kept) == 3 + len(expected.windows), "half a rebuild is left in Redis"
+
+
+#: ``tenfold``, which says so and waits for a line when it has saved some of the windows of a rebuild.
+HALF_REBUILT = """
+import sys
+from stream import cli, rebuild
+
+def advance_one(*args):
+    done = advance_stored(*args)
+    if not said:
+        said.append(print("half", flush=True))
+        sys.stdin.readline()
+    return done
+
+advance_stored, rebuild.advance_stored, said = rebuild.advance_stored, advance_one, []
+cli.main()
+"""
+
+
+def home_among(partitions: int) -> Callable[[Message], int]:
+    return lambda record: int(partitions_of([record.key()], partitions, "murmur2")[0])
+
+
+def in_time(records: list[Message]) -> list[Message]:
+    return sorted(records, key=lambda record: record.timestamp()[1])
+
+
+def judged_as(expected: Expected, deployment: Deployment) -> None:
+    scores = read_topic(deployment.bootstrap, deployment.output_topic)
+    verdict = judge(expected, scores, read_topic(deployment.bootstrap, deployment.dlq_topic))
+    verdict.wrong_windows = wrong_windows(expected, deployment.redis_url, deployment.group_id, deployment.input_topic)
     assert verdict.right, verdict
 
 

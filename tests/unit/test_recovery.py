@@ -47,6 +47,11 @@ def test_a_group_that_starts_at_the_end_begins_with_warm_windows() -> None:
     assert plan(found(None, None), "latest") == Plan(Cause.FRESH_GROUP, 100, 0, new_epoch=True, commit=100)
 
 
+def test_windows_of_a_rebuild_that_did_not_end_are_good_for_nothing() -> None:
+    assert plan(found(-1, 70), "earliest") == plan(found(None, 70), "earliest")
+    assert plan(found(-7, None), "latest") == plan(found(None, None), "latest")
+
+
 def test_a_partition_that_was_added_is_read_from_its_beginning() -> None:
     new = Found("a", None, None, 40, 100, added=True)
     assert plan(new, "latest") == Plan(Cause.PARTITION_ADDED, 40, 40, new_epoch=True, commit=40)

@@ -1,0 +1,27 @@
+"""Log lines that say how far long work has come: one every few seconds, none for work that is soon done."""
+
+import logging
+import time
+from collections.abc import Callable
+
+EVERY_S = 5.0
+
+
+class Progress:
+    """Counts records, and logs ``what`` with their number and rate, and with ``about`` and what comes with a count."""
+
+    def __init__(
+        self, log: logging.Logger, what: str, clock: Callable[[], float] = time.monotonic, **about: object
+    ) -> None:
+        self._log, self._what, self._about, self._clock = log, what, about, clock
+        self._begun = self._said = clock()
+        self.count = 0
+
+    def add(self, count: int, **where: object) -> None:
+        """Count ``count`` more records."""
+        self.count += count
+        now = self._clock()
+        if now - self._said >= EVERY_S:
+            self._said = now
+            rate = round(self.count / (now - self._begun))
+            self._log.info(self._what, extra={**self._about, **where, "records": self.count, "records_per_s": rate})

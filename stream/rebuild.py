@@ -1,0 +1,166 @@
+"""Rebuild a stopped group's windows from the logs of all partitions, each event on the partition where its user is now.
+
+A scorer rebuilds a partition's windows from that partition's log. When partitions are added, users move, and what they
+did before is in another log. Here all logs are replayed as one, in order of Kafka timestamps
+(:mod:`stream.merged_log`), up to the group's offsets, and each event goes into its user's window on the partition
+that the partitioner gives to the user now.
+
+While that goes on, each mark says so (:data:`stream.recovery.UNFINISHED`): a scorer that finds one, because this died
+on its way or somebody started it too early, begins a new epoch from its own log. The marks move to the group's
+offsets when every window is there.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import NamedTuple
+
+import numpy as np
+from confluent_kafka import OFFSET_INVALID, Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from models.spec import BundleSpec
+from models.window import Ints, Windows
+from stream.errors import TenfoldError
+from stream.growth import was_added
+from stream.merged_log import Events, Range, read_merged
+from stream.partitioner import partitions_of
+from stream.progress import Progress
+from stream.recovery import UNFINISHED, Found, plan
+from stream.replay import advance_stored, take
+from stream.settings import Settings
+from stream.topics import topic_id
+from stream.window_store import Mark, Save, WindowStore
+
+log = logging.getLogger(__name__)
+
+_CALL_S = 15.0
+_CHUNK = 10_000  # events of one save
+
+
+class InterruptedRebuildError(TenfoldError):
+    """A scorer took a partition up while the windows were rebuilt."""
+
+
+class Rebuilt(NamedTuple):
+    """One partition after the rebuild."""
+
+    partition: int
+    before: int | None  # the group's offset, None if there is none
+    after: int | None  # the same
+    events: int  # replayed into its windows
+    from_others: int  # of them, read on another partition
+    waiting_elsewhere: int  # events of its own log, not scored yet, whose users belong on another partition
+
+
+@dataclass(frozen=True)
+class Rebuild:
+    """What a rebuild needs; nobody may be scoring for the group."""
+
+    settings: Settings
+    admin: AdminClient
+    reader: Consumer  # with stream.merged_log.READER_CONFIG
+    store: WindowStore  # of windows as long as the spec's
+    spec: BundleSpec
+
+    def run(self, committed: Sequence[TopicPartition]) -> list[Rebuilt]:
+        """Rebuild the windows of all partitions of the topic, given with the group's offsets.
+
+        Raises:
+            InterruptedRebuildError: a scorer was started meanwhile.
+            KafkaException: Kafka does not do its part.
+            redis.RedisError: Redis does not do its part.
+        """
+        topic = self.settings.input_topic
+        its_id = topic_id(self.admin, topic, _CALL_S)
+        ranges = [self._range(position, its_id, len(committed)) for position in committed]
+        marks = {each.partition: self._begin(each.partition, its_id) for each in ranges}
+        events, from_others = (dict.fromkeys(marks, 0) for _ in range(2))
+        progress = Progress(log, "rebuilding windows", of=sum(each.end - each.begin for each in ranges))
+        for chunk in read_merged(self.reader, topic, ranges):
+            homes = self._homes(chunk, len(committed))
+            for partition in np.unique(homes).tolist():
+                mine = chunk.take(np.flatnonzero(homes == partition))
+                marks[partition] = self._advance(partition, marks[partition], mine)
+                events[partition] += len(mine.users)
+                from_others[partition] += int((mine.partitions != partition).sum())
+            progress.add(len(homes))
+        waiting = {each.partition: self._waiting_elsewhere(each.partition, each.end, len(committed)) for each in ranges}
+        for each in ranges:
+            whole = marks[each.partition]._replace(offset=each.end)
+            self._save(Save(each.partition, marks[each.partition], whole, [], self._no_windows()))
+        if any(waiting.values()):
+            log.warning(
+                "events that are not scored yet are on another partition than their user's window: let the scorers "
+                "catch up first, or these are scored without history and stay out of their users' windows",
+                extra={"events": sum(waiting.values())},
+            )
+        return [
+            Rebuilt(partition, before, before, events[partition], from_others[partition], waiting[partition])
+            for partition, before in ((each.partition, offset_of(each)) for each in committed)
+        ]
+
+    def _range(self, position: TopicPartition, its_id: str, count: int) -> Range:
+        """Return what of a log has been scored; where there is no offset, what the next scorer would not score."""
+        log_start, log_end = self.reader.get_watermark_offsets(position, timeout=_CALL_S)
+        end = offset_of(position)
+        if end is None:
+            added = was_added(self.admin, self.store, its_id, position.partition, count, _CALL_S)
+            end = plan(Found(its_id, None, None, log_start, log_end, added=added), self.settings.start_from).start
+        return Range(position.partition, log_start, max(end, log_start))
+
+    def _begin(self, partition: int, its_id: str) -> Mark:
+        """Take the windows of every epoch away, those of rebuilds that died included; return the new epoch's mark."""
+        mark = Mark(its_id, token_hex(8), UNFINISHED)
+        self._save(Save(partition, self.store.mark(partition), mark, [], self._no_windows()))
+        self.store.drop_epoch(partition, "*")
+        return mark
+
+    def _homes(self, events: Events, count: int) -> Ints:
+        if self.settings.partitioner == "any":
+            return events.partitions
+        return partitions_of(events.users.tolist(), count, self.settings.partitioner)
+
+    def _advance(self, partition: int, mark: Mark, events: Events) -> Mark:
+        for begin in range(0, len(events.users), _CHUNK):
+            chunk = events.take(slice(begin, begin + _CHUNK))
+            after = mark._replace(offset=mark.offset - 1)  # each step another, so that a save is made once
+            users, age_ms = chunk.users.tolist(), self.spec.window_max_age_ms
+            if not advance_stored(self.store, partition, (mark, after), users, chunk.records, age_ms):
+                raise _interrupted(partition)
+            mark = after
+        return mark
+
+    def _waiting_elsewhere(self, partition: int, begin: int, count: int) -> int:
+        """Return how many events behind the group's offset are not on their user's partition."""
+        _, end = self.reader.get_watermark_offsets(TopicPartition(self.settings.input_topic, partition), _CALL_S)
+        if self.settings.partitioner == "any" or begin >= end:
+            return 0
+        self.reader.assign([TopicPartition(self.settings.input_topic, partition, begin)])
+        waiting = 0
+        while begin < end:
+            messages, begin = take(self.reader, begin, end, _CHUNK, _CALL_S)
+            keys = [key for key in (message.key() for message in messages) if key]
+            if keys:
+                waiting += int((partitions_of(keys, count, self.settings.partitioner) != partition).sum())
+        return waiting
+
+    def _no_windows(self) -> Windows:
+        return Windows.empty(0, self.spec.sequence_length)
+
+    def _save(self, save: Save) -> None:
+        if self.store.save([save]) != [True]:
+            raise _interrupted(save.partition)
+
+
+def offset_of(position: TopicPartition) -> int | None:
+    """Return the offset of a position, ``None`` if it has none."""
+    return None if position.offset == OFFSET_INVALID else int(position.offset)
+
+
+def _interrupted(partition: int) -> InterruptedRebuildError:
+    return InterruptedRebuildError(
+        f"a scorer took partition {partition} up while its windows were rebuilt, and has rebuilt them from that "
+        "partition's log alone: stop all scorers and run it again"
+    )
