@@ -1,0 +1,63 @@
+"""The archive of a random past."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
+from itertools import groupby
+from typing import Any
+
+import pyarrow as pa
+
+from tests.profile_reference import Label, Past, Payment
+from training.archive import SCHEMAS, Archive, FileName, Kind
+from training.archive_writer import write_rows
+from training.profiles import Topics
+
+TOPICS = Topics("transactions", "fraud-labels")
+
+
+def archive_past(past: Past, archive: Archive) -> None:
+    """Put a past into an archive, one partition of each topic, a file a day of arrival."""
+    _put(archive, TOPICS.transactions, Kind.TRANSACTIONS, past.payments, _payment)
+    _put(archive, TOPICS.labels, Kind.LABELS, past.labels, _label)
+
+
+def _put(
+    archive: Archive, topic: str, kind: Kind, records: Sequence[Any], as_row: Callable[[Any], dict[str, object]]
+) -> None:
+    ordered = sorted(records, key=lambda record: (_utc_day(record), record.offset))
+    for day, of_day in groupby(ordered, key=_utc_day):
+        rows = pa.Table.from_pylist(
+            [
+                {
+                    "topic_id": "T1",
+                    "partition": 0,
+                    "offset": record.offset,
+                    "kafka_timestamp": record.arrived_at,
+                    "key": record.user,
+                    "transaction_id": record.transaction,
+                    "user_id": record.user,
+                    **as_row(record),
+                }
+                for record in of_day
+            ],
+            SCHEMAS[kind],
+        )
+        offsets = rows["offset"].to_pylist()
+        write_rows(archive, FileName(topic, day, 0, offsets[0], offsets[-1]), rows)
+
+
+def _utc_day(record: Payment | Label) -> date:
+    return datetime.fromtimestamp(record.arrived_at / 1000, UTC).date()
+
+
+def _payment(payment: Payment) -> dict[str, object]:
+    return {
+        "amount": payment.amount,
+        "created_at": payment.created_at,
+        "is_vpn": False,
+        "merchant_id": payment.merchant,
+    }
+
+
+def _label(label: Label) -> dict[str, object]:
+    return {"is_fraud": label.is_fraud, "labelled_at": label.labelled_at}
