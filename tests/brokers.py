@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import uuid
+from abc import ABC, abstractmethod
 from pathlib import Path
 from string import Template
 
@@ -19,74 +20,94 @@ from tests.topics import has_metadata
 _START_TIMEOUT_S = 60.0
 
 
-class KafkaBroker:
-    """Kafka from its jars: one KRaft node on a free port, its data in ``directory``.
+class _Server(ABC):
+    """A server's process. Start it once; then ``stop``, ``kill`` and ``restart`` as often as wanted.
 
-    ``start`` once; then ``stop``, ``kill`` and ``restart`` as often as wanted. Address and data stay.
+    Address and data stay.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, data: Path, log: Path) -> None:
+        self._data, self._log = data, log
+        self._port = free_port()
+        self._process: ChildProcess | None = None
+
+    @abstractmethod
+    def _launch(self) -> ChildProcess:
+        """Start the process and return it once it answers."""
+
+    @property
+    def pid(self) -> int:
+        """The id of the running server's process."""
+        return self._started.pid
+
+    def stop(self) -> None:
+        """Shut down in order (SIGTERM)."""
+        self._started.end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the server as a crash would (SIGKILL)."""
+        self._started.end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Start a stopped or killed server again as it was; stop it first if it runs."""
+        if self._started.running:
+            self.stop()
+        self._process = self._launch()
+
+    def discard(self) -> None:
+        """End the server and remove its data."""
+        if self._process is not None:
+            self.kill()
+        shutil.rmtree(self._data, ignore_errors=True)
+
+    @property
+    def _started(self) -> ChildProcess:
+        if self._process is None:
+            raise RuntimeError("call start() first")
+        return self._process
+
+
+class KafkaBroker(_Server):
+    """Kafka from its jars: one KRaft node on a free port, its data in ``directory``."""
+
+    def __init__(self, directory: Path, properties: str = "") -> None:
         """Prepare the node; fetch the jars if need be.
+
+        Args:
+            directory: for data, properties and log.
+            properties: lines for ``server.properties``, which win over those of ``tests/kafka/server.properties``.
 
         Raises:
             PartMissingError: no Java, or no jars and no way to fetch them.
         """
+        super().__init__(directory / "kafka", directory / "kafka.log")
         self._java = [find_java(), "-Xmx512m", f"-Dlog4j2.configurationFile={KAFKA / 'log4j2.properties'}"]
         self._java += ["-cp", f"{kafka_jars()}/*"]
-        self._directory = directory
-        self._port = free_port()
-        self._properties, self._data = directory / "server.properties", directory / "kafka"
-        self._process: ChildProcess | None = None
+        self._properties = directory / "server.properties"
+        template = Template(f"{(KAFKA / 'server.properties').read_text()}\n{properties}")
+        self._text = template.substitute(port=self._port, controller_port=free_port(), log_dirs=self._data)
 
     @property
     def bootstrap(self) -> str:
         """The address, for ``bootstrap.servers``."""
         return f"127.0.0.1:{self._port}"
 
-    @property
-    def pid(self) -> int:
-        """The id of the running broker's process."""
-        return _running(self._process).pid
-
     def start(self) -> None:
-        """Format the storage if it is new, start the broker and return when it answers."""
-        if not self._data.exists():
-            self._format()
-        self._process = ChildProcess([*self._java, "kafka.Kafka", self._properties], self._directory / "kafka.log")
-        self._process.wait_until(lambda: accepts_connections(self._port), _START_TIMEOUT_S)
-        admin = AdminClient({"bootstrap.servers": self.bootstrap})
-        self._process.wait_until(lambda: has_metadata(admin), _START_TIMEOUT_S)
-
-    def stop(self) -> None:
-        """Shut down in order (SIGTERM)."""
-        _running(self._process).end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """End the broker as a crash would (SIGKILL)."""
-        _running(self._process).end(signal.SIGKILL)
-
-    def restart(self) -> None:
-        """Start a stopped or killed broker again; stop it first if it runs."""
-        if self._process is not None and self._process.running:
-            self.stop()
-        self.start()
-
-    def discard(self) -> None:
-        """End the broker and remove its data."""
-        if self._process is not None:
-            self.kill()
-        shutil.rmtree(self._data, ignore_errors=True)
-
-    def _format(self) -> None:
-        template = Template((KAFKA / "server.properties").read_text())
-        self._properties.write_text(
-            template.substitute(port=self._port, controller_port=free_port(), log_dirs=self._data)
-        )
+        """Format the storage, start the broker and return when it answers."""
+        self._properties.write_text(self._text)
         format_storage = ["kafka.tools.StorageTool", "format", "-t", str(uuid.uuid4()), "-c", str(self._properties)]
         subprocess.run([*self._java, *format_storage], check=True, stdout=subprocess.DEVNULL)
+        self._process = self._launch()
+
+    def _launch(self) -> ChildProcess:
+        process = ChildProcess([*self._java, "kafka.Kafka", self._properties], self._log)
+        process.wait_until(lambda: accepts_connections(self._port), _START_TIMEOUT_S)
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        process.wait_until(lambda: has_metadata(admin), _START_TIMEOUT_S)
+        return process
 
 
-class RedisServer:
+class RedisServer(_Server):
     """``redis-server`` on a free port: nothing is evicted, and nothing is kept on disk unless ``start`` says so."""
 
     def __init__(self, directory: Path) -> None:
@@ -95,21 +116,14 @@ class RedisServer:
         Raises:
             PartMissingError: no ``redis-server`` on this machine.
         """
+        super().__init__(directory / "redis", directory / "redis.log")
         self._executable = find_redis_server()
-        self._data, self._log = directory / "redis", directory / "redis.log"
-        self._port = free_port()
         self._options: tuple[str, ...] = ()
-        self._process: ChildProcess | None = None
 
     @property
     def url(self) -> str:
         """The address, for ``redis.Redis.from_url``."""
         return f"redis://127.0.0.1:{self._port}/0"
-
-    @property
-    def pid(self) -> int:
-        """The id of the running server's process."""
-        return _running(self._process).pid
 
     def start(self, *options: str, appendonly: bool = False) -> None:
         """Start the server and return when it answers.
@@ -120,34 +134,15 @@ class RedisServer:
         """
         kept = ("--appendonly", "yes", "--appendfsync", "always") if appendonly else ("--appendonly", "no")
         self._options = (*kept, *options)
-        self._start()
+        self._process = self._launch()
 
-    def stop(self) -> None:
-        """Shut down in order (SIGTERM)."""
-        _running(self._process).end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """End the server as a crash would (SIGKILL)."""
-        _running(self._process).end(signal.SIGKILL)
-
-    def restart(self) -> None:
-        """Start a stopped or killed server again with the options it had; stop it first if it runs."""
-        if self._process is not None and self._process.running:
-            self.stop()
-        self._start()
-
-    def discard(self) -> None:
-        """End the server and remove its data."""
-        if self._process is not None:
-            self.kill()
-        shutil.rmtree(self._data, ignore_errors=True)
-
-    def _start(self) -> None:
+    def _launch(self) -> ChildProcess:
         self._data.mkdir(exist_ok=True)
         command = [self._executable, "--bind", "127.0.0.1", "--port", str(self._port), "--dir", str(self._data)]
         command += ["--save", "", "--maxmemory-policy", "noeviction", *self._options]
-        self._process = ChildProcess(command, self._log)
-        self._process.wait_until(self._answers, _START_TIMEOUT_S)
+        process = ChildProcess(command, self._log)
+        process.wait_until(self._answers, _START_TIMEOUT_S)
+        return process
 
     def _answers(self) -> bool:
         with redis.Redis.from_url(self.url) as client:
@@ -172,9 +167,3 @@ def find_redis_server() -> str:
     if found is None:
         raise PartMissingError("there is no redis-server: apt-get install redis-server")
     return found
-
-
-def _running(process: ChildProcess | None) -> ChildProcess:
-    if process is None:
-        raise RuntimeError("call start() first")
-    return process

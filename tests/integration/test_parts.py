@@ -7,41 +7,19 @@ from pathlib import Path
 
 import pytest
 import redis
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Producer
 
 from tests.brokers import KafkaBroker, RedisServer
 from tests.conftest import GivenKafka, OwnKafka
+from tests.oracle import read_topic
 from tests.processes import accepts_connections
 from tests.topics import Topics
 
 pytestmark = pytest.mark.broker
 
 
-def committed_values(bootstrap: str, topic: str) -> list[bytes]:
-    """Return all values of partition 0 that read_committed shows, up to the partition's end."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": "unused",
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-        }
-    )
-    consumer.assign([TopicPartition(topic, 0, 0)])
-    values: list[bytes] = []
-    try:
-        while True:
-            message = consumer.poll(30)
-            assert message is not None, f"{topic} was not read to its end within 30 s"
-            error, value = message.error(), message.value()
-            if error is not None:
-                assert error.code() == KafkaError._PARTITION_EOF, error
-                return values
-            assert value is not None
-            values.append(value)
-    finally:
-        consumer.close()
+def committed_values(bootstrap: str, topic: str) -> list[bytes | None]:
+    return [record.value() for record in read_topic(bootstrap, topic)]
 
 
 def transactional_producer(bootstrap: str, transactional_id: str) -> Producer:
