@@ -1,0 +1,136 @@
+"""Publishing a table of profiles: into Redis under a new version, then the index is flipped."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import pyarrow.compute as pc
+import redis
+from pydantic import ValidationError
+
+from models.context import KEPT_DAYS, PROFILE_KINDS, VALUES
+from stream.errors import TenfoldError
+from stream.profiles import BUCKETS, PRIOR, ProfileIndex, ProfileKeys, PublishedTable, bucket_of, pack_profiles
+from training.profiles_table import StoredTable
+
+#: A key expires so soon, until the index names its table.
+UNFINISHED_S = 24 * 60 * 60
+
+#: A table that the index no longer names stays so long, for scorers that have asked by the index before.
+GRACE_S = 10 * 60
+
+_AT_ONCE = 10_000  # profiles in a pipeline
+
+_COMPARE_AND_SET = """
+if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1
+"""
+
+
+class PublishError(TenfoldError):
+    """The table cannot be published; the message says why and what to do."""
+
+
+class Published(NamedTuple):
+    """What :func:`publish` did."""
+
+    version: str
+    rows: int
+    written: bool  # false: this very table was there already
+    tables: int  # in the index now
+
+
+def publish(client: redis.Redis, keys: ProfileKeys, table: StoredTable, now: datetime) -> Published:
+    """Publish a table; scorers use the ones before until the index names it.
+
+    Again with the same table, it changes nothing. Killed at any point, it leaves what was there, and keys that expire.
+
+    Args:
+        client: where to.
+        keys: topic and definition of the table.
+        table: what to publish.
+        now: the time that the index will give, with a time zone.
+
+    Raises:
+        PublishError: the table is older than those that are kept, or the index cannot be read.
+        redis.RedisError: Redis does not do its part; publishing again goes on where this stopped.
+    """
+    entry = PublishedTable(day=table.day, version=table.version, rows=len(table.rows), published_at=now)
+    mine = keys.tables(table.version)
+    written, after = False, None
+    while after is None:
+        raw, index = _read_index(client, keys)
+        newest = max((each.day for each in index.tables), default=table.day)
+        if table.day <= newest - timedelta(days=KEPT_DAYS):
+            raise PublishError(f"the table of {table.day} is older than the last {KEPT_DAYS} days, up to {newest}")
+        # only a table that an index has named is known to be whole
+        named = any(each.version == table.version for each in index.tables)
+        if not written and not (named and client.exists(*mine) == len(mine)):
+            _write(client, keys, table)
+            written = True
+        after = _flip(client, keys, raw, index, entry)
+    dropped = {each.version for each in index.tables} - {each.version for each in after.tables}
+    _keep(client, mine, [key for version in dropped for key in keys.tables(version)])
+    return Published(table.version, len(table.rows), written, len(after.tables))
+
+
+def _read_index(client: redis.Redis, keys: ProfileKeys) -> tuple[bytes | None, ProfileIndex]:
+    raw = cast("bytes | None", client.get(keys.index))
+    try:
+        return raw, ProfileIndex() if raw is None else ProfileIndex.model_validate_json(raw)
+    except ValidationError:
+        raise PublishError(f"{keys.index.decode()} in Redis is no index of profiles: delete it") from None
+
+
+def _flip(
+    client: redis.Redis, keys: ProfileKeys, raw: bytes | None, index: ProfileIndex, entry: PublishedTable
+) -> ProfileIndex | None:
+    """Put a table into the index, and leave those of the last days only; ``None`` if somebody else has changed it."""
+    tables = {each.day: each for each in index.tables}
+    if entry.day in tables and tables[entry.day].version == entry.version:
+        return index
+    tables[entry.day] = entry
+    oldest = max(tables) - timedelta(days=KEPT_DAYS - 1)
+    after = ProfileIndex(tables=tuple(tables[day] for day in sorted(tables) if day >= oldest))
+    arguments: tuple[Any, ...] = (keys.index, raw or b"", after.model_dump_json().encode())
+    return after if client.eval(_COMPARE_AND_SET, 1, *arguments) else None
+
+
+def _write(client: redis.Redis, keys: ProfileKeys, table: StoredTable) -> None:
+    prior = dict(_profiles(table, "prior"))[PRIOR]
+    pipeline = client.pipeline(transaction=False)
+    for kind in PROFILE_KINDS:
+        for bucket in range(BUCKETS):
+            pipeline.hset(cast("str", keys.table(table.version, kind, bucket)), mapping={PRIOR: prior})
+    for key in keys.tables(table.version):
+        pipeline.expire(key, UNFINISHED_S)
+    pipeline.execute()
+    for kind in PROFILE_KINDS:
+        profiles = _profiles(table, kind)
+        while some := dict(islice(profiles, _AT_ONCE)):
+            by_bucket: dict[int, dict[Any, Any]] = {}
+            for entity, profile in some.items():
+                by_bucket.setdefault(bucket_of(entity), {})[entity] = profile
+            for bucket, mapping in by_bucket.items():
+                pipeline.hset(cast("str", keys.table(table.version, kind, bucket)), mapping=mapping)
+            pipeline.execute()
+
+
+def _profiles(table: StoredTable, kind: str) -> Iterator[tuple[bytes, bytes]]:
+    """Yield id and packed profile of each row of a kind."""
+    rows = table.rows.filter(pc.equal(table.rows["kind"], kind))
+    for batch in rows.to_batches(_AT_ONCE):
+        values = np.column_stack([batch[name].to_numpy() for name in VALUES])
+        yield from zip([entity.encode() for entity in batch["id"].to_pylist()], pack_profiles(values), strict=True)
+
+
+def _keep(client: redis.Redis, mine: list[bytes], dropped: list[bytes]) -> None:
+    pipeline = client.pipeline(transaction=False)
+    for key in mine:
+        pipeline.persist(key)
+    for key in dropped:
+        pipeline.expire(key, GRACE_S)
+    pipeline.execute()

@@ -1,0 +1,133 @@
+"""Tables of profiles as files: ``<root>/<zone>+<label delay>d/day=YYYY-MM-DD/profiles.parquet``.
+
+Columns ``kind`` ('merchant', 'user', or 'prior' in one row), ``id``, and the values; ordered, so that the same archive
+makes the same file.
+"""
+
+import hashlib
+import os
+import tempfile
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from models.context import VALUES, ProfileDefinition, day_number
+from stream.errors import TenfoldError
+from training.archive import Archive
+from training.profiles import Summary, Topics, open_profiles
+
+SCHEMA = pa.schema(
+    [
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("id", pa.string(), nullable=False),
+        *(pa.field(name, pa.float32(), nullable=False) for name in VALUES),
+    ]
+)
+
+_DEFINITION = b"tenfold.profile_definition"
+
+
+class ProfileTableError(TenfoldError):
+    """A table of profiles cannot be written or read; the message says which and what to do."""
+
+
+class Built(NamedTuple):
+    """A table that was built."""
+
+    day: date
+    url: str
+    merchants: int
+    users: int
+    summary: Summary
+
+
+class StoredTable(NamedTuple):
+    """A table as it was read."""
+
+    day: date
+    version: str  # of its contents
+    rows: pa.Table
+
+
+def build_table(
+    archive: Archive,
+    topics: Topics,
+    definition: ProfileDefinition,
+    day: date,
+    place: Archive,
+    scratch: Path | None = None,
+) -> Built:
+    """Build the table of a day and put it in its place, in the place of one that is there.
+
+    Args:
+        archive: what it is built of.
+        topics: of transactions and labels.
+        definition: of the profiles.
+        day: at whose start things stood so.
+        place: root of the tables.
+        scratch: directory for what does not fit into memory.
+
+    Raises:
+        training.archive.ArchiveError: the archive cannot be read.
+        ProfileTableError: the table cannot be written.
+    """
+    number = day_number(day)
+    with open_profiles(archive, topics, definition, first=number, last=number, scratch=scratch) as profiles:
+        rows = profiles.table(number).cast(SCHEMA)
+        summary = profiles.summary(number)
+    path = table_path(definition, day)
+    _write(place, path, rows.replace_schema_metadata({_DEFINITION: definition.name}))
+    kinds = rows["kind"].value_counts().to_pylist()
+    counts = {each["values"]: each["counts"] for each in kinds}
+    return Built(day, place.url(path), counts.get("merchant", 0), counts.get("user", 0), summary)
+
+
+def table_path(definition: ProfileDefinition, day: date) -> str:
+    """Return where a table is under the root of the tables."""
+    name = f"{definition.zone.replace('/', '-')}+{definition.label_delay_days}d"
+    return f"{name}/day={day.isoformat()}/profiles.parquet"
+
+
+def read_table(place: Archive, definition: ProfileDefinition, day: date) -> StoredTable:
+    """Return the table of a day.
+
+    Raises:
+        ProfileTableError: it is not there, or it is damaged or of another definition.
+    """
+    path = table_path(definition, day)
+    try:
+        raw = place.fs.cat_file(place.full(path))
+        rows = pq.read_table(pa.BufferReader(raw))
+    except FileNotFoundError:
+        raise ProfileTableError(f"{place.url(path)} does not exist: `tenfold profiles build` makes it") from None
+    except (OSError, pa.ArrowException) as error:
+        raise ProfileTableError(f"{place.url(path)} cannot be read ({error}): build it again") from None
+    if not rows.schema.equals(SCHEMA) or (rows.schema.metadata or {}).get(_DEFINITION) != definition.name.encode():
+        raise ProfileTableError(f"{place.url(path)} is not a table of this release and definition: build it again")
+    return StoredTable(day, hashlib.sha256(raw).hexdigest()[:16], rows)
+
+
+def _write(place: Archive, path: str, rows: pa.Table) -> None:
+    """Write a file whole or not at all."""
+    target = Path(place.full(path))
+    try:
+        if place.is_local:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        handle, unfinished = tempfile.mkstemp(".unfinished", ".profiles.", target.parent if place.is_local else None)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                pq.write_table(rows, file, compression="zstd")
+                file.flush()
+                os.fsync(file.fileno())
+            if place.is_local:
+                Path(unfinished).chmod(0o644)  # mkstemp's files are for their owner only
+                Path(unfinished).replace(target)
+            else:
+                place.fs.put_file(unfinished, place.full(path))
+        finally:
+            Path(unfinished).unlink(missing_ok=True)
+    except OSError as error:
+        raise ProfileTableError(f"{place.url(path)} cannot be written: {error.strerror or error}") from error
