@@ -14,7 +14,6 @@ from confluent_kafka import (
     Consumer,
     KafkaError,
     KafkaException,
-    Message,
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient
@@ -22,11 +21,12 @@ from confluent_kafka.admin import AdminClient
 from models.spec import BundleSpec
 from models.window import Windows
 from stream.clients import common_config, open_client, reader_config
-from stream.decode import decode
+from stream.decode import Decoded, decode
 from stream.growth import was_added
+from stream.held_windows import HeldWindows, WindowsMovedError
 from stream.metrics import Metrics
 from stream.progress import Progress
-from stream.recovery import Cause, Found, Plan, plan
+from stream.recovery import UNFINISHED, Cause, Found, Plan, plan
 from stream.replay import advance_stored, take
 from stream.settings import Settings
 from stream.topics import topic_id
@@ -83,9 +83,14 @@ class Recoverer:
             self._report(partition, found, decision)
             if decision.commit is not None:
                 commit(partition, decision.commit)
-            mark = self._begin(partition, found, decision)
-            if decision.behind:
-                mark = self._advance(reader, partition, mark, decision.start, cancelled)
+            if decision.new_epoch and decision.behind:
+                mark = self._rebuild(reader, partition, found, decision, cancelled)
+            elif decision.new_epoch or found.mark is None:
+                mark = self._begin(partition, found, decision.start)
+            elif decision.behind:
+                mark = self._advance(reader, partition, found.mark, decision.start, cancelled)
+            else:
+                mark = found.mark
         except KafkaException as error:
             raise NotTakenUpError(f"Kafka: {error.args[0].str()}") from None
         finally:
@@ -145,46 +150,58 @@ class Recoverer:
             },
         )
 
-    def _begin(self, partition: int, found: Found, decision: Plan) -> Mark:
-        """Return the mark that the windows are at; in a new epoch, set it."""
-        if not decision.new_epoch and found.mark is not None:
-            return found.mark
-        mark = Mark(found.topic_id, token_hex(8), decision.windows_from)
-        self._save(Save(partition, found.mark, mark, [], Windows.empty(0, self.spec.sequence_length)))
-        return mark
-
     def _advance(self, reader: Consumer, partition: int, mark: Mark, end: int, cancelled: Callable[[], bool]) -> Mark:
         """Bring the windows from ``mark`` up to ``end``; publish nothing."""
-        progress = Progress(log, "bringing windows up to date", partition=partition, end=end)
-        for messages, next_offset in self._read(reader, partition, mark.offset, end, cancelled):
+        age_ms = self.spec.window_max_age_ms
+        for decoded, next_offset in self._replay(reader, partition, mark.offset, end, cancelled):
             target = mark._replace(offset=next_offset)
-            decoded = decode(
-                [message.key() for message in messages],
-                [message.value() for message in messages],
-                [message.timestamp()[1] for message in messages],
-            )
-            age_ms = self.spec.window_max_age_ms
             if not advance_stored(self.store, partition, (mark, target), decoded.users, decoded.records, age_ms):
                 raise NotTakenUpError("another process moved the mark")
             mark = target
-            self.metrics.recovered_events.inc(len(messages))
-            progress.add(len(messages), offset=mark.offset)
-            log.debug("windows brought forward", extra={"partition": partition, "offset": mark.offset, "end": end})
+        return mark
+
+    def _rebuild(
+        self, reader: Consumer, partition: int, found: Found, decision: Plan, cancelled: Callable[[], bool]
+    ) -> Mark:
+        """Build the windows of a new epoch; publish nothing."""
+        mark = self._begin(partition, found, UNFINISHED)
+        held = HeldWindows(self.store, partition, mark, self.spec.window_max_age_ms)
+        try:
+            for decoded, _ in self._replay(reader, partition, decision.windows_from, decision.start, cancelled):
+                held.advance(decoded.users, decoded.records)
+            return held.finish(decision.start)
+        except WindowsMovedError:
+            raise NotTakenUpError("another process moved the mark") from None
+
+    def _begin(self, partition: int, found: Found, offset: int) -> Mark:
+        """Begin a new epoch; return its mark."""
+        mark = Mark(found.topic_id, token_hex(8), offset)
+        self._save(Save(partition, found.mark, mark, [], Windows.empty(0, self.spec.sequence_length)))
         return mark
 
     def _save(self, save: Save) -> None:
         if self.store.save([save]) != [True]:
             raise NotTakenUpError("another process moved the mark")
 
-    def _read(
+    def _replay(
         self, reader: Consumer, partition: int, begin: int, end: int, cancelled: Callable[[], bool]
-    ) -> Iterator[tuple[list[Message], int]]:
-        """Yield the log from ``begin`` up to ``end`` in chunks, each with the offset behind it."""
+    ) -> Iterator[tuple[Decoded, int]]:
+        """Yield what the log has from ``begin`` up to ``end`` in chunks, each with the offset behind it."""
         reader.assign([TopicPartition(self.settings.input_topic, partition, begin)])
+        progress = Progress(log, "bringing windows up to date", partition=partition, end=end)
         at = begin
         while at < end:
             if cancelled():
                 raise CancelledError
             chunk, at = take(reader, at, end, _CHUNK, _CALL_S)
             if chunk or at == end:
-                yield chunk, at
+                yield (
+                    decode(
+                        [message.key() for message in chunk],
+                        [message.value() for message in chunk],
+                        [message.timestamp()[1] for message in chunk],
+                    ),
+                    at,
+                )
+                self.metrics.recovered_events.inc(len(chunk))
+                progress.add(len(chunk), offset=at)

@@ -11,7 +11,8 @@ offsets when every window is there.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import NamedTuple
@@ -24,11 +25,12 @@ from models.spec import BundleSpec
 from models.window import Ints, Windows
 from stream.errors import TenfoldError
 from stream.growth import was_added
+from stream.held_windows import HeldWindows, WindowsMovedError
 from stream.merged_log import Events, Range, read_merged
 from stream.partitioner import partitions_of
 from stream.progress import Progress
 from stream.recovery import UNFINISHED, Found, plan
-from stream.replay import advance_stored, take
+from stream.replay import take
 from stream.settings import Settings
 from stream.topics import topic_id
 from stream.window_store import Mark, Save, WindowStore
@@ -36,7 +38,8 @@ from stream.window_store import Mark, Save, WindowStore
 log = logging.getLogger(__name__)
 
 _CALL_S = 15.0
-_CHUNK = 10_000  # events of one save
+_CHUNK = 10_000
+_HELD = 1_000_000  # windows in memory, of all partitions
 
 
 class InterruptedRebuildError(TenfoldError):
@@ -75,21 +78,22 @@ class Rebuild:
         topic = self.settings.input_topic
         its_id = topic_id(self.admin, topic, _CALL_S)
         ranges = [self._range(position, its_id, len(committed)) for position in committed]
-        marks = {each.partition: self._begin(each.partition, its_id) for each in ranges}
-        events, from_others = (dict.fromkeys(marks, 0) for _ in range(2))
+        held = {each.partition: self._begin(each.partition, its_id, len(ranges)) for each in ranges}
+        events, from_others = (dict.fromkeys(held, 0) for _ in range(2))
         progress = Progress(log, "rebuilding windows", of=sum(each.end - each.begin for each in ranges))
         for chunk in read_merged(self.reader, topic, ranges):
             homes = self._homes(chunk, len(committed))
             for partition in np.unique(homes).tolist():
                 mine = chunk.take(np.flatnonzero(homes == partition))
-                marks[partition] = self._advance(partition, marks[partition], mine)
+                with _noticing_scorers(partition):
+                    held[partition].advance(mine.users.tolist(), mine.records)
                 events[partition] += len(mine.users)
                 from_others[partition] += int((mine.partitions != partition).sum())
             progress.add(len(homes))
         waiting = {each.partition: self._waiting_elsewhere(each.partition, each.end, len(committed)) for each in ranges}
         for each in ranges:
-            whole = marks[each.partition]._replace(offset=each.end)
-            self._save(Save(each.partition, marks[each.partition], whole, [], self._no_windows()))
+            with _noticing_scorers(each.partition):
+                held[each.partition].finish(each.end)
         if any(waiting.values()):
             log.warning(
                 "events that are not scored yet are on another partition than their user's window: let the scorers "
@@ -110,27 +114,20 @@ class Rebuild:
             end = plan(Found(its_id, None, None, log_start, log_end, added=added), self.settings.start_from).start
         return Range(position.partition, log_start, max(end, log_start))
 
-    def _begin(self, partition: int, its_id: str) -> Mark:
-        """Take the windows of every epoch away, those of rebuilds that died included; return the new epoch's mark."""
+    def _begin(self, partition: int, its_id: str, partitions: int) -> HeldWindows:
+        """Take the windows of every epoch away, those of rebuilds that died included; begin a new one."""
         mark = Mark(its_id, token_hex(8), UNFINISHED)
-        self._save(Save(partition, self.store.mark(partition), mark, [], self._no_windows()))
+        nothing = Windows.empty(0, self.spec.sequence_length)
+        if self.store.save([Save(partition, self.store.mark(partition), mark, [], nothing)]) != [True]:
+            raise _interrupted(partition)
         self.store.drop_epoch(partition, "*")
-        return mark
+        most = max(_HELD // partitions, 1)
+        return HeldWindows(self.store, partition, mark, self.spec.window_max_age_ms, most)
 
     def _homes(self, events: Events, count: int) -> Ints:
         if self.settings.partitioner == "any":
             return events.partitions
         return partitions_of(events.users.tolist(), count, self.settings.partitioner)
-
-    def _advance(self, partition: int, mark: Mark, events: Events) -> Mark:
-        for begin in range(0, len(events.users), _CHUNK):
-            chunk = events.take(slice(begin, begin + _CHUNK))
-            after = mark._replace(offset=mark.offset - 1)  # each step another, so that a save is made once
-            users, age_ms = chunk.users.tolist(), self.spec.window_max_age_ms
-            if not advance_stored(self.store, partition, (mark, after), users, chunk.records, age_ms):
-                raise _interrupted(partition)
-            mark = after
-        return mark
 
     def _waiting_elsewhere(self, partition: int, begin: int, count: int) -> int:
         """Return how many events behind the group's offset are not on their user's partition."""
@@ -146,17 +143,18 @@ class Rebuild:
                 waiting += int((partitions_of(keys, count, self.settings.partitioner) != partition).sum())
         return waiting
 
-    def _no_windows(self) -> Windows:
-        return Windows.empty(0, self.spec.sequence_length)
-
-    def _save(self, save: Save) -> None:
-        if self.store.save([save]) != [True]:
-            raise _interrupted(save.partition)
-
 
 def offset_of(position: TopicPartition) -> int | None:
     """Return the offset of a position, ``None`` if it has none."""
     return None if position.offset == OFFSET_INVALID else int(position.offset)
+
+
+@contextmanager
+def _noticing_scorers(partition: int) -> Iterator[None]:
+    try:
+        yield
+    except WindowsMovedError:
+        raise _interrupted(partition) from None
 
 
 def _interrupted(partition: int) -> InterruptedRebuildError:

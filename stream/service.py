@@ -223,6 +223,7 @@ class Service:
         """Take up again the partitions of a batch; what of it was not published is read again."""
         self._metrics.batches_dropped.inc()
         self._assignment.take_up_again(batch.starts, error)
+        self._say_whether_ready()  # now: the next turn may wait for a producer before it comes to that
 
     # --- partitions come and go
 

@@ -14,8 +14,10 @@ from typing import Any
 
 import confluent_kafka
 
-from stream import catch_up, cli, publisher, scorer
+from models.window import Windows
+from stream import catch_up, cli, held_windows, publisher, scorer
 from stream.catch_up import Recoverer
+from stream.held_windows import HeldWindows
 from stream.publisher import TransactionalPublisher
 from stream.window_store import Mark, Save, WindowStore
 
@@ -106,16 +108,23 @@ def after_save(die: Die) -> None:
 
 
 def catching_up(die: Die) -> None:
-    """Windows are being rebuilt from the log, and are part of the way there."""
+    """Windows are being rebuilt or brought up to date from the log, and some of them are saved."""
     catch_up._CHUNK = 100
-    advance_stored = catch_up.advance_stored
+    held_windows._SLICE = 20
+    advance_stored, move = catch_up.advance_stored, HeldWindows._move
 
     def advance_one(*args: Any) -> bool:
         done = advance_stored(*args)
         die()
         return done
 
+    def move_one(self: HeldWindows, mark: Mark, users: Sequence[bytes], windows: Windows) -> None:
+        move(self, mark, users, windows)
+        if users:
+            die()
+
     catch_up.advance_stored = advance_one
+    HeldWindows._move = move_one  # type: ignore[method-assign]
 
 
 def new_epoch(die: Die) -> None:

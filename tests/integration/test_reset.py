@@ -143,16 +143,16 @@ def test_a_rebuild_that_does_not_end_leaves_what_a_scorer_can_rebuild(
 #: ``tenfold``, which says so and waits for a line when it has saved some of the windows of a rebuild.
 HALF_REBUILT = """
 import sys
-from stream import cli, rebuild
+from stream import cli, held_windows
 
-def advance_one(*args):
-    done = advance_stored(*args)
-    if not said:
+def move_one(self, mark, users, windows):
+    move(self, mark, users, windows)
+    if users and not said:
         said.append(print("half", flush=True))
         sys.stdin.readline()
-    return done
 
-advance_stored, rebuild.advance_stored, said = rebuild.advance_stored, advance_one, []
+held_windows._SLICE = 20
+move, held_windows.HeldWindows._move, said = held_windows.HeldWindows._move, move_one, []
 cli.main()
 """
 
