@@ -28,7 +28,7 @@ class _Server(ABC):
 
     def __init__(self, data: Path, log: Path) -> None:
         self._data, self._log = data, log
-        self._port = free_port()
+        self.port = free_port()
         self._process: ChildProcess | None = None
 
     @abstractmethod
@@ -85,12 +85,12 @@ class KafkaBroker(_Server):
         self._java += ["-cp", f"{kafka_jars()}/*"]
         self._properties = directory / "server.properties"
         template = Template(f"{(KAFKA / 'server.properties').read_text()}\n{properties}")
-        self._text = template.substitute(port=self._port, controller_port=free_port(), log_dirs=self._data)
+        self._text = template.substitute(port=self.port, controller_port=free_port(), log_dirs=self._data)
 
     @property
     def bootstrap(self) -> str:
         """The address, for ``bootstrap.servers``."""
-        return f"127.0.0.1:{self._port}"
+        return f"127.0.0.1:{self.port}"
 
     def start(self) -> None:
         """Format the storage, start the broker and return when it answers."""
@@ -101,7 +101,7 @@ class KafkaBroker(_Server):
 
     def _launch(self) -> ChildProcess:
         process = ChildProcess([*self._java, "kafka.Kafka", self._properties], self._log)
-        process.wait_until(lambda: accepts_connections(self._port), _START_TIMEOUT_S)
+        process.wait_until(lambda: accepts_connections(self.port), _START_TIMEOUT_S)
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         process.wait_until(lambda: has_metadata(admin), _START_TIMEOUT_S)
         return process
@@ -123,7 +123,7 @@ class RedisServer(_Server):
     @property
     def url(self) -> str:
         """The address, for ``redis.Redis.from_url``."""
-        return f"redis://127.0.0.1:{self._port}/0"
+        return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self, *options: str, appendonly: bool = False) -> None:
         """Start the server and return when it answers.
@@ -138,7 +138,7 @@ class RedisServer(_Server):
 
     def _launch(self) -> ChildProcess:
         self._data.mkdir(exist_ok=True)
-        command = [self._executable, "--bind", "127.0.0.1", "--port", str(self._port), "--dir", str(self._data)]
+        command = [self._executable, "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._data)]
         command += ["--save", "", "--maxmemory-policy", "noeviction", *self._options]
         process = ChildProcess(command, self._log)
         process.wait_until(self._answers, _START_TIMEOUT_S)

@@ -4,7 +4,7 @@ import time
 import uuid
 from collections.abc import Mapping
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
@@ -56,6 +56,26 @@ def grow(admin: AdminClient, topic: str, partitions: int) -> None:
     while not is_served(admin, topic, partitions):
         if time.monotonic() > deadline:
             raise TimeoutError(f"topic {topic} has no leaders for {partitions} partitions after {_TIMEOUT_S:g} s")
+        time.sleep(0.02)
+
+
+def create_again(admin: AdminClient, topic: str, partitions: int) -> None:
+    """Create a topic of the name of one that has just been deleted, and return once the broker serves it.
+
+    Raises:
+        KafkaException: the broker refused the topic.
+        TimeoutError: the old one is not gone, or the new one not there, after 30 s.
+    """
+    deadline = time.monotonic() + _TIMEOUT_S
+    new, created = NewTopic(topic, num_partitions=partitions, replication_factor=1), False
+    while not (created and is_served(admin, topic, partitions)):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"topic {topic} could not be made again within {_TIMEOUT_S:g} s")
+        try:
+            created = created or admin.create_topics([new])[topic].result(_TIMEOUT_S) is None
+        except KafkaException as error:  # it takes a while until the old one is gone
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
         time.sleep(0.02)
 
 

@@ -1,17 +1,15 @@
 """Each row of the table of recovery: what a start makes of the offsets, the marks and the log that it finds."""
 
-import time
-
 import pytest
 import redis
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 
 from models.bundle import LoadedBundle
 from tests.chaos.faults import judged, until
 from tests.oracle import Expected, judge, read_topic, replay, wrong_windows
 from tests.scorers import Deployment, Scorer, verdict_of
+from tests.topics import create_again
 from tests.traffic import produce, traffic
 
 pytestmark = pytest.mark.broker
@@ -207,7 +205,8 @@ def test_the_topic_is_deleted_and_created_again(
         assert scorer.stop() == 0
     outputs = [deployment.output_topic, deployment.dlq_topic]
     old = {topic: {(m.partition(), m.offset()) for m in read_topic(deployment.bootstrap, topic)} for topic in outputs}
-    recreate(admin, deployment.input_topic, 3)
+    admin.delete_topics([deployment.input_topic])[deployment.input_topic].result(_CALL_S)
+    create_again(admin, deployment.input_topic, 3)
     send(deployment, events, seed=2)
     if not running:
         scorer = deployment.scorer()
@@ -226,22 +225,3 @@ def test_the_topic_is_deleted_and_created_again(
     with redis.Redis.from_url(deployment.redis_url) as client:
         kept = [key for key in client.keys(f"tenfold:{{{deployment.group_id}:*") if not key.endswith(b":partitions")]
     assert len(kept) == 3 + len(expected.windows), "the old topic's windows are still there"
-
-
-def recreate(admin: AdminClient, topic: str, partitions: int) -> None:
-    admin.delete_topics([topic])[topic].result(_CALL_S)
-    deadline = time.monotonic() + _CALL_S
-    while True:
-        try:
-            admin.create_topics([NewTopic(topic, num_partitions=partitions, replication_factor=1)])[topic].result()
-            break
-        except KafkaException as error:  # it takes a while until it is gone
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS or time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-    while True:
-        found = admin.list_topics(topic, timeout=_CALL_S).topics[topic].partitions
-        if len(found) == partitions and all(partition.leader >= 0 for partition in found.values()):
-            return
-        assert time.monotonic() < deadline, "the new topic is not served"
-        time.sleep(0.1)
