@@ -21,8 +21,13 @@ app = typer.Typer(
 )
 topics_app = typer.Typer(no_args_is_help=True, help="Manage the topics.")
 app.add_typer(topics_app, name="topics")
+archive_app = typer.Typer(no_args_is_help=True, help="Keep what went over the topics, as Parquet files.")
+app.add_typer(archive_app, name="archive")
 
 Preset = Literal["baseline", "default"]
+ArchiveUrl = Annotated[
+    str | None, typer.Option("--archive", help="Directory or URL.  [default: TENFOLD_ARCHIVE]", metavar="DIR|URL")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -230,6 +235,29 @@ def topics_create(
         return
     for name, new in created.items():
         typer.echo(f"{name}: {'created' if new else 'exists already'}")
+
+
+@archive_app.command("run")
+def archive_run(
+    archive: ArchiveUrl = None,
+    max_rows: Annotated[int, typer.Option(min=1, help="Rows that make a file.")] = 250_000,
+    max_age: Annotated[float, typer.Option(min=0.1, help="Seconds until what was read is in a file.")] = 60,
+) -> None:
+    """Archive transactions, labels and scores until stopped. Settings come from TENFOLD_… variables.
+
+    Example: tenfold archive run --archive /srv/archive
+    """
+    from stream.settings import load
+    from stream.signals import stop_on_signals
+    from training.extras import require_archive_extra
+
+    require_archive_extra()
+    from training.archive_command import run, url_of
+    from training.archiver import Limits
+
+    settings = load()
+    with stop_on_signals() as stop:
+        run(settings, url_of(archive, settings), Limits(max_rows, max_age), stop)
 
 
 def main() -> None:

@@ -89,6 +89,8 @@ class Settings(BaseSettings):
     )
     labels_topic: str = Field("fraud-labels", pattern=_TOPIC)
 
+    archive: str = Field("", description="directory or fsspec URL of the archive")
+
     model: Path | None = Field(None, description="a bundle's directory; else the store's champion, else the starter")
     model_store: Path = Field(Path("models/store"), description="directory of bundles and the file champion")
     runtime: Literal["onnxruntime", "openvino"] = "onnxruntime"
@@ -165,6 +167,7 @@ class Settings(BaseSettings):
         """Return the settings for printing, without passwords."""
         shown = self.model_dump(mode="json", exclude={"redis_url", "kafka", "redis"})
         shown["redis_url"] = mask_url(self.redis_url.get_secret_value())
+        shown["archive"] = mask_url(self.archive)
         for table in ("kafka", "redis"):
             options: Mapping[str, object] = getattr(self, table)
             shown[table] = {name: "****" if _is_secret(name) else value for name, value in options.items()}

@@ -45,4 +45,4 @@ def put(archive: Archive, rows: pa.Table, topic: str = "transactions") -> FileNa
     """Put rows of one topic id, partition and UTC day into the archive as one file."""
     offsets = rows["offset"].to_pylist()
     day = rows["kafka_timestamp"][0].as_py().date()
-    return write_rows(archive, FileName(topic, day, rows["partition"][0].as_py(), offsets[0], offsets[-1]), rows)
+    return write_rows(archive, FileName(topic, day, rows["partition"][0].as_py(), offsets[0], offsets[-1]), rows).name

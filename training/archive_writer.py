@@ -4,7 +4,9 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,9 +18,17 @@ from training.archive_reader import BATCH_ROWS, topic_id_of
 UNFINISHED = ".unfinished"
 
 
+@dataclass
+class NewFile:
+    """A file that is being written."""
+
+    writer: pq.ParquetWriter
+    size: int = 0  # bytes, known when it is in place
+
+
 @contextmanager
-def writing(archive: Archive, name: FileName, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
-    """Give a writer of a new file, which is in place once the block has ended; after an error nothing is left.
+def writing(archive: Archive, name: FileName, schema: pa.Schema) -> Iterator[NewFile]:
+    """Give a new file to write, which is in place once the block has ended; after an error nothing is left.
 
     Locally the file has another name until it is whole and on disk. Object stores get it in one put.
 
@@ -34,12 +44,12 @@ def writing(archive: Archive, name: FileName, schema: pa.Schema) -> Iterator[pq.
         )
         try:
             with os.fdopen(handle, "wb") as file:
-                with pq.ParquetWriter(
-                    file, schema, compression="zstd", write_page_checksum=True, store_schema=True
-                ) as writer:
-                    yield writer
+                with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
+                    new = NewFile(writer)
+                    yield new
                 file.flush()
                 os.fsync(file.fileno())
+                new.size = file.tell()
             if archive.is_local:
                 Path(unfinished).chmod(0o644)  # mkstemp's files are for their owner only
                 Path(unfinished).replace(target)
@@ -52,8 +62,15 @@ def writing(archive: Archive, name: FileName, schema: pa.Schema) -> Iterator[pq.
         raise ArchiveError(f"{archive.url(name.path)} cannot be written: {error.strerror or error}") from error
 
 
-def write_rows(archive: Archive, name: FileName, rows: pa.Table) -> FileName:
-    """Write rows of one topic id, partition and day, in order of offset; return the name that they have.
+class Written(NamedTuple):
+    """Where rows are in the archive."""
+
+    name: FileName
+    size: int  # bytes that were written; 0 where the file was there
+
+
+def write_rows(archive: Archive, name: FileName, rows: pa.Table) -> Written:
+    """Write rows of one topic id, partition and day, in order of offset.
 
     A file of that name and topic id is the same file, and is left alone. One of that name with another topic id is of a
     topic that was deleted and made again: it is left alone as well, and this one gets its topic id into the name.
@@ -64,11 +81,11 @@ def write_rows(archive: Archive, name: FileName, rows: pa.Table) -> FileName:
     topic_id = rows["topic_id"][0].as_py()
     for candidate in (name, name._replace(tag=topic_id)):
         if not archive.exists(candidate):
-            with writing(archive, candidate, rows.schema) as writer:
-                writer.write_table(rows, row_group_size=BATCH_ROWS)
-            return candidate
+            with writing(archive, candidate, rows.schema) as file:
+                file.writer.write_table(rows, row_group_size=BATCH_ROWS)
+            return Written(candidate, file.size)
         if topic_id_of(archive, candidate) == topic_id:
-            return candidate
+            return Written(candidate, 0)
     raise ArchiveError(f"{archive.url(candidate.path)} holds another topic id than its name says: move it away")
 
 

@@ -1,0 +1,107 @@
+"""``tenfold archive``: put the archiver's parts together and run."""
+
+import gc
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from confluent_kafka import Consumer
+from confluent_kafka.admin import AdminClient
+from prometheus_client import CollectorRegistry
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from stream import health, logs
+from stream.clients import Contact, common_config, consumer_config, open_client
+from stream.outage import Outage
+from stream.settings import Settings
+from stream.topics import require_topics, topic_id
+from training.archive import ArchiveError, Kind, open_archive
+from training.archive_metrics import ArchiveMetrics
+from training.archiver import Archiver, Limits
+
+log = logging.getLogger(__name__)
+
+_TOPIC_ID_S = 5.0
+
+
+def url_of(given: str | None, settings: Settings) -> str:
+    """Return where the archive is: what was given, else what the settings say.
+
+    Raises:
+        ArchiveError: neither says.
+    """
+    url = given or settings.archive
+    if not url:
+        raise ArchiveError("which archive? Give --archive, or set TENFOLD_ARCHIVE")
+    return url
+
+
+def kinds_of(settings: Settings) -> dict[str, Kind]:
+    """Return the topics that are archived, and what each holds."""
+    return {
+        settings.input_topic: Kind.TRANSACTIONS,
+        settings.labels_topic: Kind.LABELS,
+        settings.output_topic: Kind.SCORES,
+    }
+
+
+def archiver_config(settings: Settings) -> dict[str, object]:
+    """Return the configuration of the archiver's consumer: a group of its own beside the scorer's."""
+    return {
+        **consumer_config(settings),
+        "group.id": f"{settings.group_id}-archive",
+        # a rebalance waits so long for files that are being put
+        "max.poll.interval.ms": int(settings.kafka.get("max.poll.interval.ms", 300_000)),
+    }
+
+
+def run(settings: Settings, url: str, limits: Limits, stop: threading.Event) -> None:
+    """Archive transactions, labels and scores at ``url`` until ``stop`` is set.
+
+    Raises:
+        training.archive.ArchiveError: there is no such place.
+        stream.topics.TopicsError: broker or topic is missing.
+        stream.settings.SettingsError: a setting cannot be used.
+        stream.outage.OutageError: Kafka or the archive went away and did not come back.
+        training.archiver.ConsumerLostError: another process has this one's instance id.
+    """
+    logs.configure(settings.log_level, settings.log_format)
+    archive = open_archive(url)
+    kinds = kinds_of(settings)
+    contact = Contact()
+    consumer = open_client(Consumer, {**archiver_config(settings), "error_cb": contact.on_error})
+    require_topics(consumer, settings, kinds)
+    admin = open_client(AdminClient, common_config(settings))
+
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    metrics = ArchiveMetrics(registry)
+    state = health.Health()
+    metrics.ready.set_function(lambda: state.reason is None)
+    archiver = Archiver(
+        kinds,
+        archive,
+        limits,
+        consumer,
+        contact,
+        lambda topic: topic_id(admin, topic, _TOPIC_ID_S),
+        metrics,
+        state,
+        Outage(settings.outage_limit_s, time.monotonic),
+        time.monotonic,
+        stop,
+    )
+    stop_serving: Callable[[], None] = lambda: None  # noqa: E731
+    if settings.metrics_port:
+        stop_serving = health.serve(settings.metrics_host, settings.metrics_port, registry, state)
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)  # decoding makes objects by the ten thousand, and lets go of them by itself
+    log.info("archiver started", extra={"archive": archive.url(""), "group": f"{settings.group_id}-archive"})
+    try:
+        archiver.run()
+    finally:
+        stop_serving()
+    log.info("archiver stopped")
