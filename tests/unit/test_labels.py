@@ -1,0 +1,125 @@
+"""Labels as they stood at an instant, against a random past looked through by hand."""
+
+from collections import Counter
+from datetime import date
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pa = pytest.importorskip("pyarrow", reason="needs the archive extra")
+pytest.importorskip("duckdb", reason="needs the archive extra")
+
+from models.hashing import transaction_hash  # noqa: E402
+from tests.profile_archives import TOPICS, archive_past  # noqa: E402
+from tests.profile_reference import Label, Past, Payment, random_past  # noqa: E402
+from training.archive import ArchiveError, open_archive  # noqa: E402
+from training.labels import Extent, Summary, open_labels  # noqa: E402
+
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+BEGIN = date(2026, 2, 20)
+
+
+def landed(past: Past, by_ms: int) -> dict[str, list[Label]]:
+    """Return the labels of each transaction that had landed, in the order in which they did."""
+    known: dict[str, list[Label]] = {}
+    for label in sorted(past.labels, key=lambda label: (landing(label), label.arrived_at, label.offset)):
+        if landing(label) <= by_ms:
+            known.setdefault(label.transaction, []).append(label)
+    return known
+
+
+def landing(label: Label) -> int:
+    return max(label.labelled_at, label.arrived_at)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_last_label_that_had_landed_counts(seed: int, tmp_path: Path) -> None:
+    past = random_past(seed, "UTC", 7, BEGIN, 40, 300)
+    archive = open_archive(str(tmp_path))
+    archive_past(past, archive)
+    begin_ms = min(payment.created_at for payment in past.payments)
+    names = sorted({payment.transaction for payment in past.payments} | {"nobody-knows", "never-seen"})
+    hashes = np.array([transaction_hash(name) for name in names], np.uint64)
+
+    with open_labels(archive, TOPICS) as labels:
+        for days in (0, 3, 17, 45, 400):
+            by_ms = begin_ms + days * DAY_MS
+            known = landed(past, by_ms)
+            verdicts = labels.as_of(by_ms)
+            at, labelled = verdicts.find(hashes)
+
+            assert labelled.tolist() == [name in known for name in names]
+            assert verdicts.frauds(hashes).tolist() == [name in known and known[name][-1].is_fraud for name in names]
+            for name, row in zip(np.array(names)[labelled].tolist(), at[labelled].tolist(), strict=True):
+                last = known[name][-1]
+                assert verdicts.labelled_at_ms[row] == last.labelled_at
+                assert verdicts.landed_at_ms[row] == landing(last)
+
+
+def test_what_is_of_no_use_is_counted(tmp_path: Path) -> None:
+    past = random_past(4, "UTC", 7, BEGIN, 40, 300)
+    archive = open_archive(str(tmp_path))
+    archive_past(past, archive)
+    by_ms = min(payment.created_at for payment in past.payments) + 20 * DAY_MS
+    known = landed(past, by_ms)
+    pairs = [(before.is_fraud, after.is_fraud) for each in known.values() for before, after in pairwise(each)]
+    distinct = {payment.transaction for payment in past.payments}
+    count = sum(map(len, known.values()))
+
+    with open_labels(archive, TOPICS) as labels:
+        assert labels.summary(by_ms) == Summary(
+            transactions=len(distinct),
+            repeated_transactions=len(past.payments) - len(distinct),
+            labels=count,
+            repeated_labels=sum(before == after for before, after in pairs),
+            contradicting_labels=sum(before != after for before, after in pairs),
+            labels_of_unknown=len(known.get("nobody-knows", [])),
+            labels_too_late=len(past.labels) - count,
+        )
+        assert labels.extent() == Extent(
+            min(payment.created_at for payment in past.payments),
+            max(payment.created_at for payment in past.payments),
+            max(each.arrived_at for each in [*past.payments, *past.labels]),
+        )
+
+
+def test_of_a_transaction_id_seen_twice_all_but_the_first_row_are_repeats(tmp_path: Path) -> None:
+    past = random_past(5, "UTC", 7, BEGIN, 40, 300)
+    archive = open_archive(str(tmp_path))
+    archive_past(past, archive)
+    seen: Counter[str] = Counter()
+    repeats = []
+    for payment in sorted(past.payments, key=lambda each: (each.arrived_at, each.offset)):
+        if seen[payment.transaction]:
+            repeats.append(payment.offset)
+        seen[payment.transaction] += 1
+
+    with open_labels(archive, TOPICS) as labels:
+        assert labels.repeats(0)["offset"].to_pylist() == sorted(repeats)
+        assert len(repeats) > 10
+        assert len(labels.repeats(1)) == 0
+
+
+def test_an_archive_without_anything_has_no_extent_and_nothing_is_a_fraud(tmp_path: Path) -> None:
+    with open_labels(open_archive(str(tmp_path)), TOPICS) as labels:
+        assert labels.extent() is None
+        assert labels.as_of(0).frauds(np.array([1, 2], np.uint64)).tolist() == [False, False]
+        assert labels.summary(0) == Summary(0, 0, 0, 0, 0, 0, 0)
+
+
+def test_an_archive_without_labels_reaches_as_far_as_its_transactions(tmp_path: Path) -> None:
+    archive = open_archive(str(tmp_path))
+    archive_past(Past([Payment(0, "t", "u", None, 1.0, 5 * HOUR_MS, 6 * HOUR_MS)], [], "UTC", 7), archive)
+    with open_labels(archive, TOPICS) as labels:
+        assert labels.extent() == Extent(5 * HOUR_MS, 5 * HOUR_MS, 6 * HOUR_MS)
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    archive = open_archive(str(tmp_path))
+    archive_past(random_past(6, "UTC", 7, BEGIN, 2, 5), archive)
+    [damaged, *_] = sorted(tmp_path.glob("transactions/*/*.parquet"))
+    damaged.write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(ArchiveError, match=damaged.name.replace("+", r"\+")), open_labels(archive, TOPICS):
+        pass

@@ -1,0 +1,152 @@
+"""What is known of the archive's transactions at an instant: the labels that had landed, and which rows are repeats."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from models.window import Ints
+from training.archive import Archive, ArchiveError, Kind
+from training.archive_sql import connect, relation_sql
+from training.profiles import MEMORY_LIMIT, Topics
+from training.replay import id_hashes
+
+#: Stands for an instant where there is none.
+NEVER = int(np.iinfo(np.int64).max)
+
+_REPEATS = """
+CREATE TEMP TABLE repeats AS
+SELECT topic_id, "partition", "offset" FROM transactions
+WHERE transaction_id IN (SELECT transaction_id FROM transactions GROUP BY transaction_id HAVING count(*) > 1)
+QUALIFY row_number() OVER (
+    PARTITION BY transaction_id ORDER BY kafka_timestamp, topic_id <> 'import', "partition", topic_id, "offset"
+) > 1
+"""
+
+_EXTENT = """
+SELECT epoch_ms(min(created_at)), epoch_ms(max(created_at)),
+       epoch_ms(greatest(max(kafka_timestamp), (SELECT max(kafka_timestamp) FROM labels)))
+FROM transactions
+"""
+
+
+class Summary(NamedTuple):
+    """What an archive holds for training, and what of it was of no use."""
+
+    transactions: int
+    repeated_transactions: int  # their ids were there before; left out
+    labels: int  # landed by the cut-off
+    repeated_labels: int  # their transaction had one that said the same
+    contradicting_labels: int  # their transaction had one that said otherwise; this one counts
+    labels_of_unknown: int  # their transaction is not in the days that were read
+    labels_too_late: int  # landed after the cut-off; not used
+
+
+class Extent(NamedTuple):
+    """From when to when an archive reaches, milliseconds."""
+
+    first_ms: int  # event time of the first transaction
+    last_ms: int  # event time of the last
+    known_ms: int  # Kafka timestamp of the newest record: nothing later is known
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Labels in force at an instant, by transaction id; the four run side by side."""
+
+    ids: npt.NDArray[np.uint64]  # [m] hashes of transaction ids, ascending
+    is_fraud: npt.NDArray[np.bool_]  # [m]
+    labelled_at_ms: Ints  # [m]
+    landed_at_ms: Ints  # [m]
+
+    def find(self, ids: npt.NDArray[np.uint64]) -> tuple[Ints, npt.NDArray[np.bool_]]:
+        """Return where the label of each transaction is, and whether there is one."""
+        at = np.minimum(np.searchsorted(self.ids, ids), max(len(self.ids) - 1, 0))
+        known = self.ids[at] == ids if len(self.ids) else np.zeros(len(ids), np.bool_)
+        return at, known
+
+    def frauds(self, ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+        """Return whether each transaction is known as a fraud, ``bool [n]``; without a label it is not."""
+        at, known = self.find(ids)
+        found: npt.NDArray[np.bool_] = np.zeros(len(ids), np.bool_)
+        found[known] = self.is_fraud[at[known]]
+        return found
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of an archive; :func:`open_labels` makes one."""
+
+    connection: duckdb.DuckDBPyConnection
+
+    def extent(self) -> Extent | None:
+        """Return from when to when the archive reaches; ``None`` where there is no transaction."""
+        [row] = self.connection.execute(_EXTENT).fetchall()
+        return None if row[0] is None else Extent(*row)
+
+    def as_of(self, landed_by_ms: int) -> Verdicts:
+        """Return the labels in force at an instant."""
+        found: pa.Table = self.connection.sql(_sql("labels"), params={"landed_by_ms": landed_by_ms}).to_arrow_table()
+        ids = id_hashes(found["transaction_id"])
+        order = np.argsort(ids)
+        return Verdicts(
+            ids[order], *(found[name].to_numpy()[order] for name in ("is_fraud", "labelled_at_ms", "landed_at_ms"))
+        )
+
+    def repeats(self, partition: int) -> pa.Table:
+        """Return ``(topic_id, offset)`` of the rows of a partition whose transaction id is that of an earlier row."""
+        query = 'SELECT topic_id, "offset" FROM repeats WHERE "partition" = $partition ORDER BY ALL'
+        return self.connection.sql(query, params={"partition": partition}).to_arrow_table()
+
+    def summary(self, landed_by_ms: int) -> Summary:
+        """Return what the archive holds by an instant."""
+        [row] = self.connection.execute(_sql("labels_summary"), {"landed_by_ms": landed_by_ms}).fetchall()
+        return Summary(*row)
+
+
+@contextmanager
+def open_labels(
+    archive: Archive,
+    topics: Topics,
+    *,
+    since: date | None = None,
+    until: date | None = None,
+    scratch: Path | None = None,
+) -> Iterator[Labels]:
+    """Look through the archive's transactions and labels.
+
+    Args:
+        archive: where they are; the files that are there now are read.
+        topics: their topics.
+        since: only transactions in files of this UTC day and later ones.
+        until: only transactions in files of days before this one. Labels are read of all days.
+        scratch: directory for what does not fit into memory; the system's for temporary files by default.
+
+    Raises:
+        ArchiveError: a file cannot be read; the message names it.
+    """
+    transactions = relation_sql(archive, topics.transactions, Kind.TRANSACTIONS, since=since, until=until)
+    labels = relation_sql(archive, topics.labels, Kind.LABELS)
+    with (
+        tempfile.TemporaryDirectory(prefix="tenfold-labels-", dir=scratch) as spill,
+        connect(archive, memory_limit=MEMORY_LIMIT, temp_directory=spill) as connection,
+    ):
+        try:
+            connection.execute(f"CREATE TEMP VIEW transactions AS {transactions}")
+            connection.execute(f"CREATE TEMP VIEW labels AS {labels}")
+            connection.execute(_REPEATS)
+            yield Labels(connection)
+        except (duckdb.IOException, duckdb.InvalidInputException) as error:
+            raise ArchiveError(f"the archive at {archive.url('')} cannot be read for labels: {error}") from None
+
+
+def _sql(name: str) -> str:
+    return (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8")
