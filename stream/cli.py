@@ -23,10 +23,19 @@ topics_app = typer.Typer(no_args_is_help=True, help="Manage the topics.")
 app.add_typer(topics_app, name="topics")
 archive_app = typer.Typer(no_args_is_help=True, help="Keep what went over the topics, as Parquet files.")
 app.add_typer(archive_app, name="archive")
+profiles_app = typer.Typer(no_args_is_help=True, help="Daily profiles of merchants and users, for the model's context.")
+app.add_typer(profiles_app, name="profiles")
 
 Preset = Literal["baseline", "default"]
 ArchiveUrl = Annotated[
     str | None, typer.Option("--archive", help="Directory or URL.  [default: TENFOLD_ARCHIVE]", metavar="DIR|URL")
+]
+TablesUrl = Annotated[
+    str | None,
+    typer.Option("--to", help="Place of the tables.  [default: profiles, beside the archive]", metavar="DIR|URL"),
+]
+AsOf = Annotated[
+    str | None, typer.Option(help="Day of the table.  [default: today, in the model's zone]", metavar="YYYY-MM-DD")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -258,6 +267,112 @@ def archive_run(
     settings = load()
     with stop_on_signals() as stop:
         run(settings, url_of(archive, settings), Limits(max_rows, max_age), stop)
+
+
+@profiles_app.command("build")
+def profiles_build(archive: ArchiveUrl = None, as_of: AsOf = None, to: TablesUrl = None, as_json: Json = False) -> None:
+    """Build the table of a day out of what is archived, as a Parquet file.
+
+    Example: tenfold profiles build --archive /srv/archive --as-of 2026-01-31
+    """
+    from stream.settings import load
+    from training.extras import require_archive_extra
+
+    require_archive_extra()
+    from training.profiles_command import built_as_dict, built_lines, day_of, open_publisher
+
+    publisher = open_publisher(load(), archive, to)
+    built = publisher.build(day_of(as_of, publisher.today))
+    typer.echo(json.dumps(built_as_dict(built)) if as_json else "\n".join(built_lines(built)))
+
+
+@profiles_app.command("publish")
+def profiles_publish(
+    archive: ArchiveUrl = None,
+    as_of: AsOf = None,
+    to: TablesUrl = None,
+    force: Annotated[bool, typer.Option("--force", help="Do not wait until the archiver has passed midnight.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Build the table of a day and publish it in Redis, once the archiver has passed the midnight before it.
+
+    Example: tenfold profiles publish --archive /srv/archive
+    """
+    from stream.settings import load
+    from stream.signals import stop_on_signals
+    from training.extras import require_archive_extra
+
+    require_archive_extra()
+    from training.profiles_command import day_of, done_as_dict, done_lines, open_publisher, wait_and_publish
+
+    publisher = open_publisher(load(), archive, to)
+    with stop_on_signals() as stop:
+        done = wait_and_publish(publisher, day_of(as_of, publisher.today), stop, force=force)
+    if done is None:
+        raise typer.Exit(130)
+    typer.echo(json.dumps(done_as_dict(done)) if as_json else "\n".join(done_lines(done)))
+
+
+@profiles_app.command("run")
+def profiles_run(
+    archive: ArchiveUrl = None,
+    to: TablesUrl = None,
+    every: Annotated[str, typer.Option(help="From one table to the next, whole days.", metavar="24h|2d")] = "24h",
+) -> None:
+    """Publish a table whenever a day has begun, until stopped. Settings come from TENFOLD_… variables.
+
+    Example: tenfold profiles run --archive /srv/archive
+    """
+    from stream.settings import load
+    from stream.signals import stop_on_signals
+    from training.extras import require_archive_extra
+
+    require_archive_extra()
+    from training.profiles_command import days_of, open_publisher, serve
+
+    settings = load()
+    with stop_on_signals() as stop:
+        serve(settings, open_publisher(settings, archive, to), days_of(every), stop)
+
+
+@app.command("import")
+def import_history(
+    files: Annotated[list[Path], typer.Argument(help="CSV, JSON lines or Parquet; the first two also as .gz.")],
+    to: Annotated[str, typer.Option(help="The archive: a directory or a URL.", metavar="DIR|URL")],
+    maps: Annotated[
+        list[str], typer.Option("--map", help="A field and the files' column for it.", metavar="FIELD=COLUMN")
+    ] = [],  # noqa: B006 - typer copies it
+    label: Annotated[
+        str | None, typer.Option(help="The column that says what was a fraud.", metavar="is_fraud=COLUMN")
+    ] = None,
+    label_delay: Annotated[str, typer.Option(help="How long after a payment its label was known.")] = "7d",
+    label_all: Annotated[bool, typer.Option("--label-all", help="Write a label also for what was no fraud.")] = False,
+    timezone: Annotated[str, typer.Option(help="IANA zone of times without an offset.")] = "UTC",
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of the transactions' topic.")] = 12,
+    reject: Annotated[Path | None, typer.Option(help="CSV file for the rows that cannot be used.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Import history into the archive, where training and rebuilt windows find it before all live payments.
+
+    Example: tenfold import 2025.csv --map user_id=CARD --label is_fraud=FRAUD --to archive
+    """
+    from training.extras import require_archive_extra
+
+    require_archive_extra()
+    from stream.settings import load
+    from training.archive import open_archive
+    from training.import_command import plan_of, run
+    from training.import_report import shown_progress, summary_lines
+
+    settings = load()
+    plan = plan_of(files, maps, label, label_delay, timezone, partitions, settings, label_all=label_all)
+    with shown_progress() as progress:
+        imported = run(plan, open_archive(to), settings, reject, progress)
+    if as_json:
+        typer.echo(json.dumps(imported.as_dict()))
+        return
+    for line in summary_lines(imported, to):
+        typer.echo(line)
 
 
 def main() -> None:

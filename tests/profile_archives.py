@@ -15,10 +15,10 @@ from training.profiles import Topics
 TOPICS = Topics("transactions", "fraud-labels")
 
 
-def archive_past(past: Past, archive: Archive) -> None:
+def archive_past(past: Past, archive: Archive, topics: Topics = TOPICS) -> None:
     """Put a past into an archive, one partition of each topic, a file a day of arrival."""
-    _put(archive, TOPICS.transactions, Kind.TRANSACTIONS, past.payments, _payment)
-    _put(archive, TOPICS.labels, Kind.LABELS, past.labels, _label)
+    _put(archive, topics.transactions, Kind.TRANSACTIONS, past.payments, _payment)
+    _put(archive, topics.labels, Kind.LABELS, past.labels, _label)
 
 
 def _put(

@@ -1,7 +1,7 @@
 """Publishing a table of profiles: into Redis under a new version, then the index is flipped."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import islice
 from typing import Any, NamedTuple, cast
 
@@ -75,6 +75,16 @@ def publish(client: redis.Redis, keys: ProfileKeys, table: StoredTable, now: dat
     dropped = {each.version for each in index.tables} - {each.version for each in after.tables}
     _keep(client, mine, [key for version in dropped for key in keys.tables(version)])
     return Published(table.version, len(table.rows), written, len(after.tables))
+
+
+def newest_published(client: redis.Redis, keys: ProfileKeys) -> date | None:
+    """Return the day of the newest table that the index names; ``None`` where there is none.
+
+    Raises:
+        PublishError: the index cannot be read.
+        redis.RedisError: Redis does not answer.
+    """
+    return max((each.day for each in _read_index(client, keys)[1].tables), default=None)
 
 
 def _read_index(client: redis.Redis, keys: ProfileKeys) -> tuple[bytes | None, ProfileIndex]:

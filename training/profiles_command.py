@@ -1,0 +1,182 @@
+"""``tenfold profiles``: from settings and options to what builds and publishes."""
+
+import logging
+import re
+import sys
+import threading
+from collections.abc import Callable
+from datetime import date, timedelta
+
+import redis
+from confluent_kafka import KafkaException
+from prometheus_client import CollectorRegistry
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+from pydantic import ValidationError
+
+from models.bundle import SPEC, BundleError, resolve_model
+from models.context import ProfileDefinition
+from models.spec import BundleSpec
+from stream import health, logs
+from stream.errors import TenfoldError
+from stream.settings import Settings
+from stream.window_store import connect
+from training.archive import Archive, open_archive
+from training.archive_command import url_of
+from training.profiles_metrics import ProfileMetrics
+from training.profiles_run import LOOK_S, Done, Publisher, run
+from training.profiles_table import Built
+
+log = logging.getLogger(__name__)
+
+
+class ProfileError(TenfoldError):
+    """Profiles cannot be published now; the message says why and what to do."""
+
+
+class ProfileOptionError(TenfoldError):
+    """An option cannot be used; the message says why."""
+
+    exit_code = 2
+
+
+def definition_in_force(settings: Settings) -> ProfileDefinition:
+    """Return the definition that the bundle in force was trained with.
+
+    Raises:
+        ProfileOptionError: there is no bundle, or it does not say.
+    """
+    try:
+        directory = resolve_model(settings.model, settings.model_store)
+        spec = BundleSpec.model_validate_json((directory / SPEC).read_bytes())
+    except (BundleError, OSError, ValidationError) as error:
+        raise ProfileOptionError(
+            f"the model does not say what profiles it needs ({error}): see TENFOLD_MODEL"
+        ) from None
+    return ProfileDefinition(spec.zone, spec.label_delay_days)
+
+
+def open_publisher(settings: Settings, archive: str | None, to: str | None) -> Publisher:
+    """Return a publisher of the tables that the bundle in force needs.
+
+    Args:
+        settings: of Kafka, Redis, the model.
+        archive: directory or URL of the archive; the settings' by default.
+        to: directory or URL of the tables' files; ``profiles`` beside the archive by default.
+
+    Raises:
+        ProfileOptionError: the model does not say what it needs.
+        training.archive.ArchiveError: there is no place of that URL.
+    """
+    source = open_archive(url_of(archive, settings))
+    place = open_archive(to) if to else Archive(source.fs, f"{source.root.rpartition('/')[0] or '.'}/profiles")
+    return Publisher(settings, source, place, definition_in_force(settings), connect(settings))
+
+
+def wait_and_publish(publisher: Publisher, day: date, stop: threading.Event, *, force: bool) -> Done | None:
+    """Publish a table once the archiver has passed its day's midnight, or at once; ``None`` if ``stop`` was set before.
+
+    Raises:
+        ProfileError: Kafka or Redis does not answer.
+        TenfoldError: the day has not begun, the archive cannot be read, or the table cannot be written.
+    """
+    told: list[str] = []
+    try:
+        while not force and (behind := publisher.behind(day)):
+            if behind != told:
+                print(f"waiting for the archiver on {', '.join(behind)}", file=sys.stderr, flush=True)
+                told = behind
+            if stop.wait(LOOK_S):
+                return None
+        return publisher.publish(day)
+    except KafkaException as error:
+        raise ProfileError(f"Kafka does not say where the archiver stands ({error.args[0].str()}): try again") from None
+    except redis.RedisError as error:
+        raise ProfileError(f"Redis does not take the table ({error}): publish again; see TENFOLD_REDIS_URL") from None
+
+
+def built_lines(built: Built) -> list[str]:
+    """Return what to tell of a table."""
+    summary = built.summary
+    lines = [
+        f"profiles of {built.merchants:,} merchants and {built.users:,} users as of {built.day}: {built.url}",
+        f"out of {summary.transactions:,} transactions and {summary.labels:,} labels, {summary.frauds:,} frauds known",
+    ]
+    unused = {
+        "transaction ids that were there before": summary.repeated_transactions,
+        "labels of unknown transactions": summary.labels_of_unknown,
+        "labels that contradict one before, and count instead": summary.contradicting_labels,
+        "labels that repeat one before": summary.repeated_labels,
+    }
+    lines += [f"{count:,} {what}" for what, count in unused.items() if count]
+    if not summary.labels:
+        lines.append("no label has landed: every fraud rate is 0 or as old as the last labels")
+    return lines
+
+
+def done_lines(done: Done) -> list[str]:
+    """Return what to tell of a table that was published."""
+    published = done.published
+    what = "published" if published.written else "had been published already"
+    return [*built_lines(done.built), f"{what} as version {published.version}; Redis has {published.tables} tables"]
+
+
+def built_as_dict(built: Built) -> dict[str, object]:
+    """Return a table for JSON."""
+    return {**built._asdict(), "day": built.day.isoformat(), "summary": built.summary._asdict()}
+
+
+def done_as_dict(done: Done) -> dict[str, object]:
+    """Return a published table for JSON."""
+    return {**built_as_dict(done.built), "published": done.published._asdict()}
+
+
+def day_of(text: str | None, today: date) -> date:
+    """Read ``YYYY-MM-DD``; today if there is nothing.
+
+    Raises:
+        ProfileOptionError: it is no date.
+    """
+    if text is None:
+        return today
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ProfileOptionError(f"--as-of {text!r} is not a date such as 2026-01-31") from None
+
+
+def days_of(text: str) -> timedelta:
+    """Read ``24h`` or ``2d``: whole days.
+
+    Raises:
+        ProfileOptionError: it is nothing of the kind.
+    """
+    found = re.fullmatch(r"([1-9]\d{0,3})([hd])", text)
+    every = timedelta(**{{"h": "hours", "d": "days"}[found[2]]: int(found[1])}) if found else timedelta()
+    if not every or every.seconds:
+        raise ProfileOptionError(f"--every {text!r} is not a number of whole days, such as 24h or 2d")
+    return every
+
+
+def serve(settings: Settings, publisher: Publisher, every: timedelta, stop: threading.Event) -> None:
+    """Publish a table whenever a day has begun, until ``stop`` is set.
+
+    Raises:
+        stream.settings.SettingsError: the port of the metrics is taken.
+    """
+    logs.configure(settings.log_level, settings.log_format)
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    metrics = ProfileMetrics(registry)
+    state = health.Health()
+    stop_serving: Callable[[], None] = lambda: None  # noqa: E731
+    if settings.metrics_port:
+        stop_serving = health.serve(settings.metrics_host, settings.metrics_port, registry, state)
+    log.info("profiles started", extra={"archive": publisher.archive.url(""), "definition": publisher.definition.name})
+    try:
+        run(publisher, every, metrics, state, stop)
+    finally:
+        stop_serving()
+        publisher.client.close()
+    log.info("profiles stopped")
