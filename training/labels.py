@@ -22,12 +22,16 @@ from training.replay import id_hashes
 #: Stands for an instant where there is none.
 NEVER = int(np.iinfo(np.int64).max)
 
+# the first is the one that replay comes to first, so that a row's window ends with the row itself
 _REPEATS = """
 CREATE TEMP TABLE repeats AS
-SELECT topic_id, "partition", "offset" FROM transactions
+WITH topics AS (
+    SELECT "partition", topic_id, min(kafka_timestamp) AS began FROM transactions GROUP BY ALL
+)
+SELECT topic_id, "partition", "offset" FROM transactions JOIN topics USING ("partition", topic_id)
 WHERE transaction_id IN (SELECT transaction_id FROM transactions GROUP BY transaction_id HAVING count(*) > 1)
 QUALIFY row_number() OVER (
-    PARTITION BY transaction_id ORDER BY kafka_timestamp, topic_id <> 'import', "partition", topic_id, "offset"
+    PARTITION BY transaction_id ORDER BY "partition", topic_id <> 'import', began, topic_id, "offset"
 ) > 1
 """
 

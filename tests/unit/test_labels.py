@@ -91,7 +91,7 @@ def test_of_a_transaction_id_seen_twice_all_but_the_first_row_are_repeats(tmp_pa
     archive_past(past, archive)
     seen: Counter[str] = Counter()
     repeats = []
-    for payment in sorted(past.payments, key=lambda each: (each.arrived_at, each.offset)):
+    for payment in sorted(past.payments, key=lambda each: each.offset):
         if seen[payment.transaction]:
             repeats.append(payment.offset)
         seen[payment.transaction] += 1

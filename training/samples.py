@@ -1,0 +1,189 @@
+"""Windows of the archive on disk, each with its label: what a model is trained and tested on, in bounded memory.
+
+A column is a file of nothing but its values, so that it grows as partitions are replayed, is put together by appending,
+and is read by mapping it into memory.
+"""
+
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models.context import DAY_MS, day_date
+from models.window import RECORD, Ints, Windows
+from training.archive import Archive
+from training.labels import NEVER, Verdicts
+from training.periods import Part, Periods
+from training.replay import Replayed, replay_partition
+
+_ROWS = ("topic_id", "offset", "kafka_timestamp", "user_id", "merchant_id")
+
+_TYPES: dict[str, np.dtype[np.generic]] = {
+    "records": RECORD,  # T of them a window
+    "lengths": np.dtype(np.int64),
+    "is_fraud": np.dtype(np.bool_),
+    "fraud_known_at_ms": np.dtype(np.int64),
+    "arrived_at_ms": np.dtype(np.int64),
+}
+_IDS = "ids"  # the column that is text, an Arrow stream
+_ID_SCHEMA = pa.schema([("merchant_id", pa.string()), pa.field("user_id", pa.string(), nullable=False)])
+
+
+class Plan(NamedTuple):
+    """Which windows of the archive are kept; the same for every partition."""
+
+    topic: str  # of the transactions
+    sequence_length: int
+    max_age_ms: int  # as in models.window.advance
+    periods: Periods
+    frauds: Mapping[Part, Verdicts]  # what is known of each part's events
+    share_of_honest: float  # of training's windows that are not known as fraud, so many are kept; all of the others'
+    seed: int  # decides which
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Windows of one part, by partition and in replay order; all columns run side by side, mapped from disk."""
+
+    windows: Windows  # [n, T]
+    is_fraud: npt.NDArray[np.bool_]  # [n] what is known of the window's last event
+    fraud_known_at_ms: Ints  # [n] when that label landed, NEVER where it is no fraud
+    arrived_at_ms: Ints  # [n] Kafka timestamp
+    ids: Sequence[Path]  # Arrow streams of (merchant_id, user_id)
+
+    def __len__(self) -> int:
+        return len(self.is_fraud)
+
+    @property
+    def created_at_ms(self) -> Ints:
+        """Event time of each window's last event, ``int64 [n]``."""
+        return _last(self.windows)[0]
+
+    @property
+    def merchants_and_users(self) -> Iterator[pa.Table]:
+        """Yield ``(merchant_id, user_id)`` of the windows' last events, some thousands at a time."""
+        for path in self.ids:
+            with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as stream:
+                yield from (pa.Table.from_batches([batch]) for batch in stream)
+
+
+def write_partition(archive: Archive, partition: int, plan: Plan, repeats: pa.Table, directory: Path) -> None:
+    """Replay a partition and write what the plan keeps of it under ``directory``. Partitions can be written at once.
+
+    Args:
+        archive: where it is.
+        partition: which one.
+        plan: what is kept.
+        repeats: ``(topic_id, offset)`` of rows that are left out, see :meth:`training.labels.Labels.repeats`.
+        directory: where the files go; :func:`put_together` makes samples of them.
+
+    Raises:
+        training.archive.ArchiveError: a file cannot be read.
+    """
+    rng = np.random.default_rng([plan.seed, partition])
+    replayed = replay_partition(
+        archive,
+        plan.topic,
+        partition,
+        sequence_length=plan.sequence_length,
+        max_age_ms=plan.max_age_ms,
+        columns=_ROWS,
+        **read_days(plan.periods.begin_ms, plan.periods.end_ms, plan.max_age_ms),
+    )
+    with ExitStack() as stack:
+        files = {part: _open_columns(directory, part, partition, stack) for part in Part}
+        streams = {part: stack.enter_context(pa.ipc.new_stream(files[part].pop(_IDS), _ID_SCHEMA)) for part in Part}
+        for chunk in replayed:
+            once = ~_repeated(chunk.rows, repeats)
+            drawn = rng.random(len(once)) < plan.share_of_honest
+            created_at_ms, transactions = _last(chunk.scored)
+            for part in Part:
+                rows = np.flatnonzero(once & plan.periods.inside(part, created_at_ms))
+                if part is Part.TRAINING:
+                    rows = rows[drawn[rows] | plan.frauds[part].frauds(transactions[rows])]
+                columns = _columns(chunk, rows, plan.frauds[part], transactions[rows])
+                for name, file in files[part].items():
+                    columns[name].tofile(file)
+                streams[part].write_table(chunk.rows.select(_ID_SCHEMA.names).take(rows))
+
+
+def read_days(begin_ms: int, end_ms: int, max_age_ms: int) -> dict[str, date]:
+    """Return which days' files hold what the windows of events in ``[begin_ms, end_ms)`` are made of.
+
+    A record may arrive a day before its event time. It may also arrive any time after it; one that arrives more than a
+    week later is left out.
+    """
+    return {
+        "since": day_date((begin_ms - max_age_ms) // DAY_MS) - timedelta(days=1),
+        "until": day_date(end_ms // DAY_MS) + timedelta(days=8),
+    }
+
+
+def put_together(directory: Path, partitions: Iterable[int], sequence_length: int) -> dict[Part, Samples]:
+    """Return the samples of partitions that were written under ``directory``; their files become one a column."""
+    partitions = sorted(partitions)
+    return {part: _put_together(directory, part, partitions, sequence_length) for part in Part}
+
+
+def _put_together(directory: Path, part: Part, partitions: Sequence[int], sequence_length: int) -> Samples:
+    columns = {}
+    for name, kind in _TYPES.items():
+        whole = directory / f"{part}.{name}"
+        with whole.open("wb") as file:
+            for partition in partitions:
+                path = _path(directory, part, name, partition)
+                with path.open("rb") as source:
+                    shutil.copyfileobj(source, file)
+                path.unlink()
+        # a file without a byte cannot be mapped
+        columns[name] = np.memmap(whole, kind, "r") if whole.stat().st_size else np.empty(0, kind)
+    windows = Windows(columns.pop("records").reshape(-1, sequence_length), columns.pop("lengths"))
+    return Samples(windows, **columns, ids=[_path(directory, part, _IDS, partition) for partition in partitions])
+
+
+def _open_columns(directory: Path, part: Part, partition: int, stack: ExitStack) -> dict[str, BinaryIO]:
+    return {name: stack.enter_context(_path(directory, part, name, partition).open("wb")) for name in (*_TYPES, _IDS)}
+
+
+def _path(directory: Path, part: Part, column: str, partition: int) -> Path:
+    return directory / f"{part}.{column}.{partition}"
+
+
+def _columns(
+    chunk: Replayed, rows: Ints, frauds: Verdicts, transactions: npt.NDArray[np.uint64]
+) -> dict[str, npt.NDArray[np.generic]]:
+    """Return the columns of some rows of a chunk; ``transactions`` are those of the rows."""
+    at, _ = frauds.find(transactions)
+    is_fraud = frauds.frauds(transactions)
+    known_at_ms = np.full(len(rows), NEVER, np.int64)
+    known_at_ms[is_fraud] = frauds.landed_at_ms[at[is_fraud]]
+    arrived_at_ms = chunk.rows["kafka_timestamp"].cast(pa.int64()).to_numpy()[rows]
+    windows = chunk.scored.take(rows)
+    return {
+        "records": windows.records,
+        "lengths": windows.lengths,
+        "is_fraud": is_fraud,
+        "fraud_known_at_ms": known_at_ms,
+        "arrived_at_ms": arrived_at_ms,
+    }
+
+
+def _last(scored: Windows) -> tuple[Ints, npt.NDArray[np.uint64]]:
+    """Return event time and transaction of each window's last record."""
+    last = scored.records[np.arange(len(scored)), scored.lengths - 1]
+    return last["created_at_ms"], last["transaction"]
+
+
+def _repeated(rows: pa.Table, repeats: pa.Table) -> npt.NDArray[np.bool_]:
+    """Return which rows, all of one topic id, are repeats."""
+    of_topic = pc.equal(repeats["topic_id"], rows["topic_id"][0]).to_numpy()
+    found: npt.NDArray[np.bool_] = np.isin(rows["offset"].to_numpy(), repeats["offset"].to_numpy()[of_topic])
+    return found
