@@ -335,6 +335,46 @@ def profiles_run(
         serve(settings, open_publisher(settings, archive, to), days_of(every), stop)
 
 
+@app.command("import")
+def import_history(
+    files: Annotated[list[Path], typer.Argument(help="CSV, JSON lines or Parquet; the first two also as .gz.")],
+    to: Annotated[str, typer.Option(help="The archive: a directory or a URL.", metavar="DIR|URL")],
+    maps: Annotated[
+        list[str], typer.Option("--map", help="A field and the files' column for it.", metavar="FIELD=COLUMN")
+    ] = [],  # noqa: B006 - typer copies it
+    label: Annotated[
+        str | None, typer.Option(help="The column that says what was a fraud.", metavar="is_fraud=COLUMN")
+    ] = None,
+    label_delay: Annotated[str, typer.Option(help="How long after a payment its label was known.")] = "7d",
+    label_all: Annotated[bool, typer.Option("--label-all", help="Write a label also for what was no fraud.")] = False,
+    timezone: Annotated[str, typer.Option(help="IANA zone of times without an offset.")] = "UTC",
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of the transactions' topic.")] = 12,
+    reject: Annotated[Path | None, typer.Option(help="CSV file for the rows that cannot be used.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Import history into the archive, where training and rebuilt windows find it before all live payments.
+
+    Example: tenfold import 2025.csv --map user_id=CARD --label is_fraud=FRAUD --to archive
+    """
+    from training.extras import require_archive_extra
+
+    require_archive_extra()
+    from stream.settings import load
+    from training.archive import open_archive
+    from training.import_command import plan_of, run
+    from training.import_report import shown_progress, summary_lines
+
+    settings = load()
+    plan = plan_of(files, maps, label, label_delay, timezone, partitions, settings, label_all=label_all)
+    with shown_progress() as progress:
+        imported = run(plan, open_archive(to), settings, reject, progress)
+    if as_json:
+        typer.echo(json.dumps(imported.as_dict()))
+        return
+    for line in summary_lines(imported, to):
+        typer.echo(line)
+
+
 def main() -> None:
     """Run the command line; errors made for a person are printed without a traceback."""
     # what the Kafka client says of a broker that is away is in the error; the scorer sets up logs of its own

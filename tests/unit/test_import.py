@@ -1,0 +1,281 @@
+"""History into the archive: what is read, what is refused, and the order that it is replayed in."""
+
+import csv
+import gzip
+import json
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from stream.partitioner import partitions_of
+from stream.settings import Settings
+from tests.archives import put, transactions
+from training.archive import IMPORT, Archive, Kind, open_archive, partitions
+from training.archive_reader import read_partition
+from training.import_command import plan_of, run
+from training.import_history import Imported
+from training.import_sources import UnusableHistoryError
+
+Row = dict[str, Any]
+
+
+def given(**fields: object) -> Row:
+    row = {"transaction_id": "t1", "user_id": "u1", "amount": "1.5", "created_at": "2026-01-31 12:00:00"}
+    return row | fields
+
+
+def written(path: Path, rows: Sequence[Row]) -> Path:
+    """Write rows as what the file's name says."""
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(list(rows)), path)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    else:
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0].keys())
+            writer.writeheader()
+            writer.writerows(rows)
+    return path
+
+
+def imported(
+    archive: Archive | Path, *files: Path, reject: Path | None = None, partitions: int = 3, **options: Any
+) -> Imported:
+    if isinstance(archive, Path):
+        archive = open_archive(str(archive))
+    options = {"mapped": [], "label": None, "label_delay": "7d", "zone": "UTC", "label_all": False} | options
+    settings = Settings.model_construct()
+    plan = plan_of(files, partitions=partitions, settings=settings, **options)
+    return run(plan, archive, settings, reject, lambda _: None)
+
+
+def read(directory: Path, kind: Kind = Kind.TRANSACTIONS) -> list[Row]:
+    """Return what replay reads."""
+    archive = open_archive(str(directory))
+    topic = {Kind.TRANSACTIONS: "transactions", Kind.LABELS: "fraud-labels"}[kind]
+    return [
+        row
+        for partition in partitions(archive.files(topic))
+        for table in read_partition(archive, topic, kind, partition)
+        for row in table.to_pylist()
+    ]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_history_is_placed_as_the_topic_would_and_replayed_in_order_of_time(tmp_path: Path, ending: str) -> None:
+    rng = random.Random(3)
+    start = datetime(2026, 1, 30, tzinfo=UTC)
+    rows = [
+        {
+            "ID": number,
+            "CARD": rng.randrange(40),
+            "AMOUNT": rng.randrange(10_000) / 100,
+            "AT": (start + timedelta(seconds=rng.randrange(4 * 86_400))).isoformat(),  # equal times are likely enough
+            "FRAUD": int(rng.random() < 0.1),
+        }
+        for number in range(5_000)
+    ]
+    maps = ["transaction_id=ID", "user_id=CARD", "amount=AMOUNT", "created_at=AT"]
+    files = [written(tmp_path / f"{part}.{ending}", rows[part::2]) for part in (0, 1)]
+    result = imported(tmp_path / "archive", *files, mapped=maps, label="is_fraud=FRAUD")
+    found = read(tmp_path / "archive")
+
+    in_order = [row for part in (0, 1) for row in rows[part::2]]
+    in_order.sort(key=lambda row: datetime.fromisoformat(row["AT"]))  # stable
+    for partition in range(3):
+        its = [
+            row for row in in_order if partitions_of([str(row["CARD"]).encode()], 3, "murmur2").tolist() == [partition]
+        ]
+        of_partition = [row for row in found if row["partition"] == partition]
+        assert [row["transaction_id"] for row in of_partition] == [str(row["ID"]) for row in its]
+        assert [row["offset"] for row in of_partition] == list(range(len(its)))
+        assert [row["amount"] for row in of_partition] == [row["AMOUNT"] for row in its]
+    assert {row["topic_id"] for row in found} == {IMPORT}
+    assert all(row["kafka_timestamp"] == row["created_at"] and row["key"] == row["user_id"] for row in found)
+
+    labels = read(tmp_path / "archive", Kind.LABELS)
+    frauds = {str(row["ID"]): datetime.fromisoformat(row["AT"]) for row in rows if row["FRAUD"]}
+    assert {row["transaction_id"]: row["labelled_at"] for row in labels} == {
+        transaction: at + timedelta(days=7) for transaction, at in frauds.items()
+    }
+    assert all(row["is_fraud"] and row["kafka_timestamp"] == row["labelled_at"] for row in labels)
+    assert (result.transactions, result.frauds, result.labels) == (5_000, len(frauds), len(frauds))
+
+
+def test_what_was_no_fraud_has_a_label_too_if_that_is_asked_for(tmp_path: Path) -> None:
+    rows = [given(transaction_id=str(number), is_fraud=number % 2) for number in range(6)]
+    file = written(tmp_path / "a.csv", rows)
+    result = imported(tmp_path / "archive", file, label="is_fraud=is_fraud", label_all=True, label_delay="12h")
+
+    labels = read(tmp_path / "archive", Kind.LABELS)
+    assert {row["transaction_id"]: row["is_fraud"] for row in labels} == {str(n): bool(n % 2) for n in range(6)}
+    assert {row["labelled_at"].isoformat() for row in labels} == {"2026-02-01T00:00:00+00:00"}
+    assert (result.frauds, result.labels) == (3, 6)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"user_id": ""}, "user_id is missing"),
+        ({"transaction_id": None}, "transaction_id is missing"),
+        ({"user_id": "u" * 129}, "user_id has more than 128 characters"),
+        ({"merchant_id": "m" * 129}, "merchant_id has more than 128 characters"),
+        ({"amount": "12,50"}, "amount is missing or not a number"),
+        ({"amount": "nan"}, "amount is missing or not a number"),
+        ({"amount": "-1"}, "amount is not between 0 and 1e+12"),
+        ({"amount": "inf"}, "amount is not between 0 and 1e+12"),
+        ({"created_at": "31/01/2026"}, "created_at is missing or not a time: write 2018-04-01 12:00:00, or RFC 3339"),
+        ({"created_at": "1769860800"}, "created_at is missing or not a time: write 2018-04-01 12:00:00, or RFC 3339"),
+        ({"created_at": "infinity"}, "created_at is missing or not a time: write 2018-04-01 12:00:00, or RFC 3339"),
+        ({"created_at": "1969-12-31 23:59:59"}, "created_at is not between 1970 and 9999"),
+        ({"is_vpn": "maybe"}, "is_vpn is neither true nor false"),
+        ({"is_fraud": ""}, "is_fraud is missing or neither true nor false"),
+        ({"is_fraud": "2"}, "is_fraud is missing or neither true nor false"),
+    ],
+)
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_a_row_that_cannot_be_used_is_refused_by_number_and_the_others_are_not(
+    tmp_path: Path, ending: str, fields: Row, reason: str
+) -> None:
+    good = given(is_vpn="", merchant_id="", is_fraud="no")
+    file = written(tmp_path / f"history.{ending}", [good, good | fields, good])
+    maps = ["is_vpn=is_vpn", "merchant_id=merchant_id"]
+    result = imported(
+        tmp_path / "archive", file, mapped=maps, label="is_fraud=is_fraud", reject=tmp_path / "rejected.csv"
+    )
+
+    assert result.transactions == 2
+    assert dict(result.refused) == {reason: 1}
+    assert result.examples == {reason: [f"history.{ending}:2"]}
+    with (tmp_path / "rejected.csv").open(newline="") as rejected:
+        assert list(csv.reader(rejected)) == [["file", "row", "reason"], [f"history.{ending}", "2", reason]]
+    assert [(row["is_vpn"], row["merchant_id"]) for row in read(tmp_path / "archive")] == [(False, None)] * 2
+
+
+def test_rows_that_are_not_even_rows_are_counted(tmp_path: Path) -> None:
+    broken = tmp_path / "a.csv"
+    broken.write_text("transaction_id,user_id,amount,created_at\n1,u,2,2026-01-31\n2,u\n3,u,2,2026-01-31,x\n")
+    lines = tmp_path / "b.jsonl"
+    lines.write_text(f"{json.dumps(given())}\n[1]\n{{\n")
+    result = imported(tmp_path / "archive", broken, lines)
+
+    assert result.transactions == 2
+    assert result.examples == {
+        "it does not have as many values as the header has columns": ["a.csv:2", "a.csv:3"],
+        "it is not a JSON object": ["b.jsonl:2", "b.jsonl:3"],
+    }
+
+
+def test_examples_are_few_and_carry_no_user_data(tmp_path: Path) -> None:
+    rows = [given(user_id="", transaction_id=f"secret-{number}") for number in range(20)] + [given()]
+    result = imported(tmp_path / "archive", written(tmp_path / "a.csv", rows))
+
+    [(_, examples)] = result.examples.items()
+    assert examples == [f"a.csv:{number}" for number in range(1, 6)]
+
+
+def test_csv_as_spreadsheets_write_it(tmp_path: Path) -> None:
+    """A byte order mark, semicolons, quotes with a line break, compressed."""
+    text = '\ufefftransaction_id;user_id;amount;created_at\r\n"t;1";"two\r\nlines";"3.5";2026-01-31T12:00:00+02:00\r\n'
+    file = tmp_path / "a.csv.gz"
+    file.write_bytes(gzip.compress(text.encode()))
+    imported(tmp_path / "archive", file)
+
+    [row] = read(tmp_path / "archive")
+    assert (row["transaction_id"], row["user_id"], row["amount"]) == ("t;1", "two\r\nlines", 3.5)
+    assert row["created_at"] == datetime(2026, 1, 31, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_times_without_an_offset_are_in_the_zone_that_is_given(tmp_path: Path, ending: str) -> None:
+    naive = [datetime(2026, 1, 31, 12), datetime(2026, 7, 31, 12)]  # noqa: DTZ001 - that is the point
+    values = naive if ending == "parquet" else [str(at) for at in naive]
+    rows = [given(transaction_id=str(number), created_at=at) for number, at in enumerate(values)]
+    imported(tmp_path / "archive", written(tmp_path / f"a.{ending}", rows), zone="Europe/Brussels")
+
+    assert [row["created_at"].hour for row in read(tmp_path / "archive")] == [11, 10]
+
+
+def test_numbers_that_a_tool_made_floats_are_ids_all_the_same(tmp_path: Path) -> None:
+    rows = [given(user_id=596.0, transaction_id=1), given(user_id=None, transaction_id=2)]
+    result = imported(tmp_path / "archive", written(tmp_path / "a.parquet", rows))
+
+    assert [row["user_id"] for row in read(tmp_path / "archive")] == ["596"]
+    assert result.refused.total() == 1
+
+
+def test_the_same_import_again_changes_nothing_and_completes_what_was_interrupted(tmp_path: Path) -> None:
+    rows = [given(transaction_id=str(number), created_at=f"2026-01-{number:02d} 12:00:00") for number in range(1, 29)]
+    file = written(tmp_path / "a.csv", rows)
+    imported(tmp_path / "archive", file)
+    before = {path: path.read_bytes() for path in (tmp_path / "archive").rglob("*.parquet")}
+    for path in list(before)[::3]:
+        path.unlink()
+    imported(tmp_path / "archive", file)
+
+    assert {path: path.read_bytes() for path in (tmp_path / "archive").rglob("*.parquet")} == before
+
+
+def test_another_import_into_the_same_archive_is_refused(tmp_path: Path) -> None:
+    imported(tmp_path / "archive", written(tmp_path / "a.csv", [given()]))
+
+    with pytest.raises(UnusableHistoryError, match="holds another import"):
+        imported(tmp_path / "archive", written(tmp_path / "b.csv", [given(), given()]))
+    with pytest.raises(UnusableHistoryError, match="holds another import"):
+        imported(tmp_path / "archive", tmp_path / "a.csv", partitions=4)
+
+
+def test_history_comes_before_what_is_live_and_its_partitions_must_suffice(tmp_path: Path) -> None:
+    archive = open_archive(str(tmp_path / "archive"))
+    put(archive, transactions([0, 1], partition=2))
+    file = written(tmp_path / "a.csv", [given(user_id=f"u{number}", transaction_id="i") for number in range(20)])
+
+    with pytest.raises(UnusableHistoryError, match="has a partition 2"):
+        imported(archive, file, partitions=2)
+    imported(archive, file, partitions=3)
+    ids = [row["topic_id"] for row in read(tmp_path / "archive") if row["partition"] == 2]
+    assert len(ids) > 2
+    assert ids == [IMPORT] * (len(ids) - 2) + ["T1"] * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mapped": ["user_id"]}, "give FIELD=COLUMN"),
+        ({"mapped": ["card=CARD"]}, "one of transaction_id, user_id"),
+        ({"mapped": ["user_id=CARD"]}, "has no column CARD for user_id.*It has amount, created_at"),
+        ({"label": "fraud"}, "is_fraud"),
+        ({"label_delay": "a week"}, "--label-delay a week"),
+        ({"zone": "Mars/Base"}, "--timezone Mars/Base"),
+        ({"label_all": True}, "--label-all"),
+    ],
+)
+def test_options_that_cannot_be_used_are_one_line_each(tmp_path: Path, options: Row, message: str) -> None:
+    with pytest.raises(UnusableHistoryError, match=message):
+        imported(tmp_path / "archive", written(tmp_path / "a.csv", [given()]), **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.xlsx", b"", "must end in"),
+        ("a.parquet", b"no", "cannot be read"),
+        ("a.csv", b"\xff\xfe\x00", "cannot be read"),
+        ("a.csv", b"", "has no column transaction_id"),
+        ("a.csv", b"transaction_id,user_id,amount,created_at\n", "no row can be used: the files are empty"),
+        ("a.csv", b"transaction_id,user_id,amount,created_at\n,u,1,2026-01-31\n", "no row can be used: transaction_id"),
+    ],
+)
+def test_files_that_cannot_be_used_are_one_line_each(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+
+    with pytest.raises(UnusableHistoryError, match=message):
+        imported(tmp_path / "archive", tmp_path / name)
+    with pytest.raises(UnusableHistoryError, match=r"nowhere\.csv"):
+        imported(tmp_path / "archive", tmp_path / "nowhere.csv")

@@ -1,0 +1,88 @@
+"""Which rows of history can be used: conversions and refusals as SQL, over a batch whose columns are the fields."""
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+from stream.contract import MAX_AMOUNT, MAX_ID_CHARS
+
+_YES, _NO = "('true', 't', 'yes', 'y', '1')", "('false', 'f', 'no', 'n', '0')"
+
+
+def conversion_sql(schema: pa.Schema, label_delay_ms: int) -> str:
+    """Return a query over ``batch``: the fields as the archive has them, times in ms, and ``refused``, why or null.
+
+    Times without an offset are in the session's time zone.
+
+    Args:
+        schema: of the batch: ``row`` and the fields; ``is_vpn``, ``merchant_id``, ``is_fraud`` and ``labelled_at`` may
+            be absent.
+        label_delay_ms: what lies between a transaction and its label where there is no ``labelled_at``.
+    """
+    types = {field.name: field.type for field in schema}
+    times = {name: _time(name, types[name]) for name in ("created_at", "labelled_at") if name in types}
+    fields = {
+        "transaction_id": _text("transaction_id", types["transaction_id"]),
+        "user_id": _text("user_id", types["user_id"]),
+        "amount": "TRY_CAST(amount AS DOUBLE)",
+        "created_at": times["created_at"],
+        "is_vpn": _truth("is_vpn", types["is_vpn"], missing="false") if "is_vpn" in types else "false",
+        "merchant_id": _text("merchant_id", types["merchant_id"]) if "merchant_id" in types else "NULL",
+        "is_fraud": _truth("is_fraud", types["is_fraud"], missing="NULL") if "is_fraud" in types else "NULL",
+        "labelled_at": times.get("labelled_at", f"{times['created_at']} + {label_delay_ms}"),
+    }
+    converted = ", ".join(f"{sql} AS {name}" for name, sql in fields.items())
+    refusals = " ".join(f"WHEN {condition} THEN '{reason}'" for reason, condition in _refusals(types).items())
+    return f'SELECT *, CASE {refusals} END AS refused FROM (SELECT "row", {converted} FROM batch)'  # noqa: S608 - ours
+
+
+def _refusals(types: Mapping[str, pa.DataType]) -> dict[str, str]:
+    """Return the conditions under which a converted row is refused, by reason; the first that holds counts."""
+    conditions = {}
+    for name in ("transaction_id", "user_id"):
+        conditions[f"{name} is missing"] = f"coalesce({name}, '') = ''"
+        conditions[f"{name} has more than {MAX_ID_CHARS} characters"] = f"length({name}) > {MAX_ID_CHARS}"
+    conditions[f"merchant_id has more than {MAX_ID_CHARS} characters"] = f"length(merchant_id) > {MAX_ID_CHARS}"
+    conditions["amount is missing or not a number"] = "amount IS NULL OR isnan(amount)"
+    conditions[f"amount is not between 0 and {MAX_AMOUNT:g}"] = f"amount < 0 OR amount > {MAX_AMOUNT!r}"
+    conditions["created_at is missing or not a time: write 2018-04-01 12:00:00, or RFC 3339"] = "created_at IS NULL"
+    conditions["created_at is not between 1970 and 9999"] = _out_of_range("created_at")
+    if "is_vpn" in types:
+        conditions["is_vpn is neither true nor false"] = "is_vpn IS NULL"
+    if "is_fraud" in types:
+        conditions["is_fraud is missing or neither true nor false"] = "is_fraud IS NULL"
+    if "labelled_at" in types:
+        conditions["labelled_at is missing or not a time"] = "labelled_at IS NULL"
+    conditions["labelled_at is not between 1970 and 9999"] = _out_of_range("labelled_at")
+    return conditions
+
+
+def _out_of_range(name: str) -> str:
+    return f"{name} < 0 OR {name} >= 253402300800000"
+
+
+def _text(name: str, kind: pa.DataType) -> str:
+    column = f"batch.{name}"
+    if pa.types.is_floating(kind):  # numbers that a tool made floats because some were missing
+        whole = f"CAST(TRY_CAST({column} AS BIGINT) AS VARCHAR)"
+        return f"CASE WHEN {column} = floor({column}) THEN {whole} ELSE CAST({column} AS VARCHAR) END"
+    return f"nullif(CAST({column} AS VARCHAR), '')"
+
+
+def _truth(name: str, kind: pa.DataType, missing: str) -> str:
+    text = f"lower(trim(CAST(batch.{name} AS VARCHAR)))"
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        text = f"CASE batch.{name} WHEN 1 THEN '1' WHEN 0 THEN '0' END"
+    is_missing = f"batch.{name} IS NULL OR trim(CAST(batch.{name} AS VARCHAR)) = ''"
+    return f"CASE WHEN {is_missing} THEN {missing} WHEN {text} IN {_YES} THEN true WHEN {text} IN {_NO} THEN false END"
+
+
+def _time(name: str, kind: pa.DataType) -> str:
+    if not (_is_text(kind) or pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
+        return "CAST(NULL AS BIGINT)"  # a number could be seconds or milliseconds of anything
+    at = f"TRY_CAST(batch.{name} AS TIMESTAMPTZ)"
+    return f"CASE WHEN isfinite({at}) THEN epoch_ms({at}) END"
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind))

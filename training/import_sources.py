@@ -1,0 +1,146 @@
+"""Reading files of history: CSV, JSON lines and Parquet, a batch of rows at a time, columns under the fields' names."""
+
+import csv
+import gzip
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from models.window import Ints
+from stream.errors import TenfoldError
+
+BATCH_ROWS = 65_536
+
+_DELIMITERS = ",;\t|"
+
+
+class UnusableHistoryError(TenfoldError):
+    """The history cannot be imported; the message says why and what to do."""
+
+
+class Unreadable(NamedTuple):
+    """A row that is not even one."""
+
+    row: int
+    reason: str
+
+
+class Batch(NamedTuple):
+    """Rows of one file."""
+
+    rows: Ints  # int64 [n] their numbers in the file, from 1, header not counted
+    values: pa.Table  # [n] columns under the fields' names; text, but for Parquet
+    unreadable: list[Unreadable]  # between them
+
+
+def read(path: Path, columns: Mapping[str, str]) -> Iterator[Batch]:
+    """Yield a file's rows. What it is, its name says: ``.csv``, ``.jsonl``, ``.ndjson``, ``.json``, ``.parquet``; the
+    first four may also end in ``.gz``.
+
+    Args:
+        path: the file.
+        columns: the file's column for each field.
+
+    Raises:
+        UnusableHistoryError: it is not there, not what its name says, or lacks a column.
+    """
+    ending = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    reader = {".csv": _csv, ".tsv": _csv, ".parquet": _parquet}.get(ending)
+    if reader is None and ending in {".jsonl", ".ndjson", ".json"}:
+        reader = _json_lines
+    if reader is None or (reader is _parquet and path.suffix == ".gz"):
+        raise UnusableHistoryError(f"{path}: the name must end in .csv, .tsv, .jsonl, .ndjson, .json or .parquet")
+    try:
+        yield from reader(path, columns)
+    except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
+        raise UnusableHistoryError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _parquet(path: Path, columns: Mapping[str, str]) -> Iterator[Batch]:
+    first = 1
+    with pq.ParquetFile(path) as file:
+        _require(path, columns, file.schema_arrow.names)
+        for batch in file.iter_batches(BATCH_ROWS, columns=list(dict.fromkeys(columns.values()))):
+            values = pa.table({field: batch.column(name) for field, name in columns.items()})
+            yield Batch(np.arange(first, first + len(batch)), values, [])
+            first += len(batch)
+
+
+def _csv(path: Path, columns: Mapping[str, str]) -> Iterator[Batch]:
+    with _open(path) as file:
+        header = file.readline()
+        delimiter = max(_DELIMITERS, key=header.count)
+        names = next(csv.reader([header], delimiter=delimiter), [])
+        _require(path, columns, names)
+        places = [names.index(name) for name in columns.values()]
+        rows: list[list[str]] = []
+        numbers: list[int] = []
+        unreadable: list[Unreadable] = []
+        for number, row in enumerate(csv.reader(file, delimiter=delimiter, strict=True), 1):
+            if len(row) != len(names):
+                unreadable.append(Unreadable(number, "it does not have as many values as the header has columns"))
+            else:
+                rows.append([row[place] for place in places])
+                numbers.append(number)
+            if len(rows) + len(unreadable) >= BATCH_ROWS:
+                yield _text_batch(columns, numbers, rows, unreadable)
+                rows, numbers, unreadable = [], [], []
+        yield _text_batch(columns, numbers, rows, unreadable)
+
+
+def _json_lines(path: Path, columns: Mapping[str, str]) -> Iterator[Batch]:
+    seen: set[str] = set()
+    rows: list[list[str | None]] = []
+    numbers: list[int] = []
+    unreadable: list[Unreadable] = []
+    with _open(path) as file:
+        for number, line in enumerate(file, 1):
+            try:
+                value = json.loads(line)
+            except ValueError:
+                value = None
+            if isinstance(value, dict):
+                seen.update(value)
+                rows.append([_as_text(value.get(name)) for name in columns.values()])
+                numbers.append(number)
+            else:
+                unreadable.append(Unreadable(number, "it is not a JSON object"))
+            if len(rows) + len(unreadable) >= BATCH_ROWS:
+                _require(path, columns, seen)
+                yield _text_batch(columns, numbers, rows, unreadable)
+                rows, numbers, unreadable = [], [], []
+    if rows:
+        _require(path, columns, seen)
+    yield _text_batch(columns, numbers, rows, unreadable)
+
+
+def _as_text(value: Any) -> str | None:
+    return value if isinstance(value, str) or value is None else json.dumps(value)
+
+
+def _text_batch(
+    columns: Mapping[str, str], numbers: Sequence[int], rows: Sequence[Sequence[str | None]], bad: list[Unreadable]
+) -> Batch:
+    by_column = list(zip(*rows, strict=True)) or [()] * len(columns)
+    values = {field: pa.array(column, pa.string()) for field, column in zip(columns, by_column, strict=True)}
+    return Batch(np.array(numbers, np.int64), pa.table(values), bad)
+
+
+def _open(path: Path) -> IO[str]:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
+
+
+def _require(path: Path, columns: Mapping[str, str], present: Sequence[str] | set[str]) -> None:
+    for field, column in columns.items():
+        if column not in present:
+            raise UnusableHistoryError(
+                f"{path} has no column {column} for {field}: give --map {field}=COLUMN. "
+                f"It has {', '.join(sorted(present)) or 'none'}"
+            )
