@@ -22,8 +22,10 @@ from models.spec import BundleSpec
 from models.window import Windows
 from stream.clients import common_config, open_client, reader_config
 from stream.decode import Decoded, decode
+from stream.errors import TenfoldError
 from stream.growth import was_added
 from stream.held_windows import HeldWindows, WindowsMovedError
+from stream.history import History
 from stream.metrics import Metrics
 from stream.progress import Progress
 from stream.recovery import UNFINISHED, Cause, Found, Plan, plan
@@ -61,6 +63,7 @@ class Recoverer:
     store: WindowStore
     spec: BundleSpec
     metrics: Metrics
+    history: History | None = None  # what came before the log
 
     def take_up(self, partition: int, commit: Commit, cancelled: Callable[[], bool], *, rebuild: bool = False) -> Mark:
         """Return the mark at which scoring goes on; the windows are there, and the group's offset is committed.
@@ -83,9 +86,10 @@ class Recoverer:
             self._report(partition, found, decision)
             if decision.commit is not None:
                 commit(partition, decision.commit)
-            if decision.new_epoch and decision.behind:
+            if decision.new_epoch and (decision.behind or self.history):
                 mark = self._rebuild(reader, partition, found, decision, cancelled)
             elif decision.new_epoch or found.mark is None:
+                self._say_what_lacks(partition, found, decision, archived_to=None)
                 mark = self._begin(partition, found, decision.start)
             elif decision.behind:
                 mark = self._advance(reader, partition, found.mark, decision.start, cancelled)
@@ -129,11 +133,6 @@ class Recoverer:
     def _report(self, partition: int, found: Found, decision: Plan) -> None:
         self.metrics.recoveries.labels(decision.cause).inc()
         self.metrics.events_lost.inc(decision.events_lost)
-        first_seen = decision.cause in {Cause.FRESH_GROUP, Cause.PARTITION_ADDED, Cause.NEW_TOPIC}
-        rebuilt = decision.new_epoch and not first_seen
-        rebuilt_in_part = rebuilt and found.log_start > 0
-        if rebuilt_in_part:
-            self.metrics.history_lost.inc()
         level = logging.INFO if decision.cause in {Cause.NONE, Cause.FRESH_GROUP} else logging.WARNING
         log.log(
             level,
@@ -146,7 +145,6 @@ class Recoverer:
                 "new_epoch": decision.new_epoch,
                 "events_lost": decision.events_lost,
                 "log_start": found.log_start,
-                "windows_may_lack_history": rebuilt_in_part,
             },
         )
 
@@ -167,11 +165,47 @@ class Recoverer:
         mark = self._begin(partition, found, UNFINISHED)
         held = HeldWindows(self.store, partition, mark, self.spec.window_max_age_ms)
         try:
+            archived_to = self._remember(partition, found, held, cancelled)
+            self._say_what_lacks(partition, found, decision, archived_to)
             for decoded, _ in self._replay(reader, partition, decision.windows_from, decision.start, cancelled):
                 held.advance(decoded.users, decoded.records)
             return held.finish(decision.start)
         except WindowsMovedError:
             raise NotTakenUpError("another process moved the mark") from None
+
+    def _remember(self, partition: int, found: Found, held: HeldWindows, cancelled: Callable[[], bool]) -> int | None:
+        """Run what the archive has from before the log through the windows; return its last offset."""
+        if self.history is None:
+            return None
+        events, last = 0, None
+        try:
+            for past in self.history(partition, found.topic_id, found.log_start):
+                if cancelled():
+                    raise CancelledError
+                held.advance(past.users, past.records)
+                events, last = events + len(past.users), last if past.last is None else past.last
+        except (TenfoldError, OSError) as error:  # payments are scored all the same
+            log.error(
+                "the archive cannot be read: windows begin with the log",
+                extra={"partition": partition, "error": str(error)},
+            )
+            return None
+        log.info(
+            "the archive has what came before the log",
+            extra={"partition": partition, "events": events, "up_to": last},
+        )
+        return last
+
+    def _say_what_lacks(self, partition: int, found: Found, decision: Plan, archived_to: int | None) -> None:
+        """Count and say that windows may be shorter than they were."""
+        known_before = decision.cause not in {Cause.NONE, Cause.FRESH_GROUP, Cause.PARTITION_ADDED, Cause.NEW_TOPIC}
+        reaches_back_to = found.log_start if archived_to is None or archived_to + 1 < found.log_start else 0
+        if decision.new_epoch and known_before and reaches_back_to > 0:
+            self.metrics.history_lost.inc()
+            log.warning(
+                "windows may lack history: neither log nor archive has all that came before",
+                extra={"partition": partition, "log_start": found.log_start, "archived_to": archived_to},
+            )
 
     def _begin(self, partition: int, found: Found, offset: int) -> Mark:
         """Begin a new epoch; return its mark."""

@@ -84,7 +84,9 @@ class Metrics:
         self.recovered_events = counter("recovered_events", "Records read again to bring windows up to date")
         self.recovering_partitions = gauge("recovering_partitions", "Partitions that are not scored at the moment")
         self.events_lost = counter("events_lost", "Records that retention took before they were scored")
-        self.history_lost = counter("history_lost", "Rebuilds whose log no longer reached back to the first record")
+        self.history_lost = counter(
+            "history_lost", "Rebuilds for which neither log nor archive had all that came before"
+        )
         self.batches_dropped = counter("batches_dropped", "Micro-batches that were not published, and done again")
         self.rebalances = counter("rebalances", "Assignments and revocations of partitions", ["kind"])
 

@@ -26,6 +26,7 @@ from models.window import Ints, Windows
 from stream.errors import TenfoldError
 from stream.growth import was_added
 from stream.held_windows import HeldWindows, WindowsMovedError
+from stream.history import History
 from stream.merged_log import Events, Range, read_merged
 from stream.partitioner import partitions_of
 from stream.progress import Progress
@@ -66,6 +67,7 @@ class Rebuild:
     reader: Consumer  # with stream.merged_log.READER_CONFIG
     store: WindowStore  # of windows as long as the spec's
     spec: BundleSpec
+    history: History | None = None  # what came before the logs
 
     def run(self, committed: Sequence[TopicPartition]) -> list[Rebuilt]:
         """Rebuild the windows of all partitions of the topic, given with the group's offsets.
@@ -75,13 +77,12 @@ class Rebuild:
             KafkaException: Kafka does not do its part.
             redis.RedisError: Redis does not do its part.
         """
-        topic = self.settings.input_topic
-        its_id = topic_id(self.admin, topic, _CALL_S)
+        its_id = topic_id(self.admin, self.settings.input_topic, _CALL_S)
         ranges = [self._range(position, its_id, len(committed)) for position in committed]
         held = {each.partition: self._begin(each.partition, its_id, len(ranges)) for each in ranges}
         events, from_others = (dict.fromkeys(held, 0) for _ in range(2))
         progress = Progress(log, "rebuilding windows", of=sum(each.end - each.begin for each in ranges))
-        for chunk in read_merged(self.reader, topic, ranges):
+        for chunk in self._events(ranges, its_id):
             homes = self._homes(chunk, len(committed))
             for partition in np.unique(homes).tolist():
                 mine = chunk.take(np.flatnonzero(homes == partition))
@@ -104,6 +105,15 @@ class Rebuild:
             Rebuilt(partition, before, before, events[partition], from_others[partition], waiting[partition])
             for partition, before in ((each.partition, offset_of(each)) for each in committed)
         ]
+
+    def _events(self, ranges: Sequence[Range], its_id: str) -> Iterator[Events]:
+        """Yield what the archive has from before the logs, a partition after the other, then the logs as one."""
+        if self.history is not None:
+            for partition, begin, _ in ranges:
+                for past in self.history(partition, its_id, begin):
+                    here = np.full(len(past.users), partition)
+                    yield Events(np.zeros_like(here), here, np.array(past.users, np.object_), past.records)
+        yield from read_merged(self.reader, self.settings.input_topic, ranges)
 
     def _range(self, position: TopicPartition, its_id: str, count: int) -> Range:
         """Return what of a log has been scored; where there is no offset, what the next scorer would not score."""

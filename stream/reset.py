@@ -24,6 +24,7 @@ from confluent_kafka.admin import AdminClient
 from models.bundle import BundleError, load_bundle, resolve_model
 from stream.clients import common_config, open_client, reader_config
 from stream.errors import TenfoldError
+from stream.history import open_history
 from stream.merged_log import READER_CONFIG
 from stream.rebuild import Rebuild, Rebuilt, offset_of
 from stream.settings import Settings
@@ -92,7 +93,9 @@ class Reset:
         store = replace(self.store, sequence_length=spec.sequence_length)
         with self._explained(), closing(reader):
             self._refuse_members()
-            return Rebuild(self.settings, self.admin, reader, store, spec).run(self._committed())
+            return Rebuild(self.settings, self.admin, reader, store, spec, open_history(self.settings)).run(
+                self._committed()
+            )
 
     def stay(self) -> list[Moved]:
         """Return where the group is.

@@ -24,6 +24,7 @@ from stream.assignment import Assignment
 from stream.catch_up import Recoverer
 from stream.clients import Contact, common_config, consumer_config, open_client
 from stream.errors import TenfoldError
+from stream.history import History, open_history
 from stream.metrics import Metrics
 from stream.outage import Outage
 from stream.pipeline import Pipeline
@@ -49,6 +50,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         StartError: model or Redis is missing.
         stream.topics.TopicsError: broker or topic is missing.
         SettingsError: a setting cannot be used.
+        training.extras.MissingExtraError: there is an archive to rebuild from, and nothing to read it with.
         stream.outage.OutageError: Kafka or Redis went away and did not come back.
         stream.pipeline.FencedError: another process has this one's instance id.
     """
@@ -66,6 +68,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         Metrics(registry),
         health.Health(),
         Outage(settings.outage_limit_s, time.monotonic),
+        open_history(settings),
         settings.instance_id or uuid4().hex,
         stop,
     )
@@ -106,6 +109,7 @@ class _Parts:
     metrics: Metrics
     health: health.Health
     outage: Outage
+    history: History | None
     name: str  # of this process among its group's
     stop: threading.Event
 
@@ -124,7 +128,7 @@ def _assemble(parts: _Parts, consumer: Consumer, contact: Contact) -> Service:
         metrics,
         beside=settings.delivery == "exactly-once",
     )
-    recoverer = Recoverer(settings, store, model.spec, metrics)
+    recoverer = Recoverer(settings, store, model.spec, metrics, parts.history)
     assignment = Assignment(settings.input_topic, consumer, recoverer, parts.outage, stop)
     return Service(
         settings,
