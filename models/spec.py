@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
+from models.context import CONTEXT
 from models.features import FEATURES
 
 
@@ -12,6 +13,13 @@ def _known_features(names: tuple[str, ...]) -> tuple[str, ...]:
     unknown = sorted(set(names) - set(FEATURES))
     if unknown:
         raise ValueError(f"unknown feature {', '.join(unknown)}; this release computes {', '.join(FEATURES)}")
+    return _without_repeats(names)
+
+
+def _known_columns(names: tuple[str, ...]) -> tuple[str, ...]:
+    unknown = sorted(set(names) - set(CONTEXT))
+    if unknown:
+        raise ValueError(f"unknown context {', '.join(unknown)}; this release computes {', '.join(CONTEXT)}")
     return _without_repeats(names)
 
 
@@ -41,12 +49,12 @@ class BundleSpec(BaseModel):
     sequence_length: Annotated[int, Field(ge=1, le=255)]
     window_max_age_ms: Annotated[int, Field(gt=0)]  # of event time
     zone: Annotated[str, AfterValidator(_iana_zone)]  # of hour, weekend, night and the profile day
-    context: Annotated[tuple[str, ...], AfterValidator(_without_repeats)]  # columns of the context; may be empty
+    context: Annotated[tuple[str, ...], AfterValidator(_known_columns)]  # columns of the context; may be empty
     threshold: Annotated[float, Field(gt=0, lt=1)]  # a probability above it is an anomaly
     trained_from: AwareDatetime | None  # event time of the first and the last training event
     trained_to: AwareDatetime | None
     label_rule: Annotated[str, Field(min_length=1)]  # which label a window was trained with
-    label_delay_days: Annotated[int, Field(ge=0)]  # gap between training and validation
+    label_delay_days: Annotated[int, Field(ge=0)]  # gap between training and validation; of the profiles, too
     seed: int
     created_at: AwareDatetime
     libraries: dict[str, str]  # name -> version that trained it

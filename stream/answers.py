@@ -24,7 +24,7 @@ def answer(scored: Scored, spec: BundleSpec, scored_at: str, *, truncate: bool =
     batch, rows = scored.batch, scored.rows.tolist()
     probabilities = rounded(scored.probabilities)
     verdict = Verdict(spec.model_version, spec.threshold, spec.sequence_length)
-    values = encode_scores(scored.transactions, probabilities, scored.lengths, verdict, scored_at)
+    values = encode_scores(scored.transactions, probabilities, scored.lengths, verdict, scored_at, scored.profile_days)
     headers = source_headers(batch.topic, [batch.partitions[row] for row in rows], [batch.offsets[row] for row in rows])
     return Answers(
         list(map(Output, [batch.keys[row] for row in rows], values, headers)),

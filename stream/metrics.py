@@ -79,6 +79,10 @@ class Metrics:
         self.window_hits = counter("window_hits", "Windows found in Redis")
         self.window_misses = counter("window_misses", "Windows not found: a user's first event, or one long gone")
 
+        # profiles, where the model reads them
+        self.profiles_missing = counter("profiles_missing", "Events scored without a table of profiles")
+        self.profiles_stale = counter("profiles_stale", "Events scored with the profiles of an earlier day than theirs")
+
         # recovery: all of these are zero or still on a quiet day
         self.recoveries = counter("recoveries", "Partitions taken up, by what was found", ["cause"])
         self.recovered_events = counter("recovered_events", "Records read again to bring windows up to date")

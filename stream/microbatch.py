@@ -13,12 +13,14 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from models.context import NO_DAY, PROFILE_KINDS, Floats32, Profiled, context_columns
 from models.spec import BundleSpec
 from models.window import Advanced, Ints, Windows, advance
 from stream.contract import Transaction
 from stream.decode import DeadLetter, Decoded, Reason, decode
 from stream.errors import TenfoldError
-from stream.window_store import Load, Loaded, Mark, Save
+from stream.profiles import Found, ProfileLookup, ProfileTables
+from stream.window_store import Beside, Load, Loaded, Mark, Save
 
 
 class Model(Protocol):
@@ -28,15 +30,15 @@ class Model(Protocol):
     def spec(self) -> BundleSpec:
         """What the bundle says of itself."""
 
-    def score(self, windows: Windows) -> npt.NDArray[np.floating]:
-        """Return ``[n]`` fraud probabilities."""
+    def score(self, windows: Windows, context: Floats32 | None = None) -> npt.NDArray[np.floating]:
+        """Return ``[n]`` fraud probabilities; ``context`` is ``[n, C]`` where the spec names columns."""
 
 
 class Store(Protocol):
     """Where windows are read."""
 
-    def load(self, requests: Sequence[Load]) -> list[Loaded]:
-        """Return mark and windows of several partitions."""
+    def load(self, requests: Sequence[Load], beside: Beside | None = None) -> list[Loaded]:
+        """Return mark and windows of several partitions, and in the same round trip read what is ``beside``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +86,20 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A micro-batch after the model. The first four run side by side, in order of arrival."""
+    """A micro-batch after the model. The first five run side by side, in order of arrival."""
 
     batch: MicroBatch
     transactions: list[Transaction]
     rows: Ints  # int64 [n] place in the micro-batch
     probabilities: npt.NDArray[np.floating]  # [n], finite
     lengths: Ints  # int64 [n] transactions in the window that was scored
+    profile_days: Ints  # int64 [n] day of the table of profiles that was used, NO_DAY for none
     dead: list[DeadLetter]
     states: dict[int, State]  # by partition
     window_misses: int
     window_hits: int
+    profiles_missing: int  # events without a table of profiles, where the model reads them
+    profiles_stale: int  # events whose table is of an earlier day
 
     @property
     def saves(self) -> list[Save]:
@@ -138,25 +143,39 @@ def prepare(batch: MicroBatch, timer: Timer) -> Prepared:
     return Prepared(batch, decoded, by_partition, windows)
 
 
-def score(prepared: Prepared, store: Store, model: Model, *, before: Scored | None, timer: Timer) -> Scored:
+def score(
+    prepared: Prepared,
+    store: Store,
+    model: Model,
+    *,
+    before: Scored | None,
+    timer: Timer,
+    tables: ProfileTables | None = None,
+) -> Scored:
     """Score a micro-batch.
 
     Args:
         prepared: the records.
-        store: where the windows are.
+        store: where the windows are, and the profiles.
         model: what scores them.
         before: the batch before, while its windows may not be in the store yet.
         timer: times the stages load, advance and model.
+        tables: the profiles' tables, where the model reads them.
 
     Raises:
         MarkMovedError: a partition's windows are not where the batch starts.
         ModelFailedError: the model fails on every input.
         redis.RedisError: the store does not answer.
     """
-    with timer("load"):
-        loaded = _load(prepared, store, before)
-    states, scored, probabilities, scorable = _advance_and_score(prepared, loaded, model, timer)
     decoded = prepared.decoded
+    with timer("load"):
+        lookup = None if tables is None else _lookup(decoded, tables)
+        loaded = _load(prepared, store, before, lookup)
+        while lookup is not None and lookup.found is None:  # tables were published in between
+            store.load([], lookup)
+    found = lookup.found if lookup else None
+    context = None if found is None else _context(decoded, found, model)
+    states, scored, probabilities, scorable = _advance_and_score(prepared, loaded, context, model, timer)
     unscorable = decoded.rows[~scorable]
     hits = sum(int((windows.lengths > 0).sum()) for windows in loaded.values())
     return Scored(
@@ -165,6 +184,7 @@ def score(prepared: Prepared, store: Store, model: Model, *, before: Scored | No
         decoded.rows[scorable],
         probabilities,
         scored.lengths,
+        np.full(int(scorable.sum()), NO_DAY) if found is None else found.days[scorable],
         decoded.dead
         + [
             DeadLetter(row, Reason.NOT_SCORABLE, "the model has no finite answer to it: keep it for the model's makers")
@@ -173,10 +193,22 @@ def score(prepared: Prepared, store: Store, model: Model, *, before: Scored | No
         states,
         window_misses=sum(map(len, loaded.values())) - hits,
         window_hits=hits,
+        profiles_missing=found.missing if found else 0,
+        profiles_stale=found.stale if found else 0,
     )
 
 
-def _load(prepared: Prepared, store: Store, before: Scored | None) -> dict[int, Windows]:
+def _lookup(decoded: Decoded, tables: ProfileTables) -> ProfileLookup:
+    merchants = [transaction.get("merchant_id") for transaction in decoded.transactions]
+    return ProfileLookup(tables, decoded.records["created_at_ms"], merchants, decoded.users)
+
+
+def _context(decoded: Decoded, found: Found, model: Model) -> Floats32:
+    merchants, users = (found.profiles[:, place] for place in range(len(PROFILE_KINDS)))
+    return context_columns(Profiled(merchants, users, decoded.records["amount"]), model.spec.context)
+
+
+def _load(prepared: Prepared, store: Store, before: Scored | None, beside: Beside | None) -> dict[int, Windows]:
     """Return each partition's windows, those of the batch before from memory."""
     batch, rows = prepared.batch, prepared.rows
     in_memory = before.states if before else {}
@@ -186,7 +218,7 @@ def _load(prepared: Prepared, store: Store, before: Scored | None) -> dict[int, 
         known = in_memory[partition].rows if partition in in_memory else {}
         requests.append(Load(partition, start.epoch, [user for user in rows[partition] if user not in known]))
     moved, windows = [], {}
-    for request, answer in zip(requests, store.load(requests), strict=True):
+    for request, answer in zip(requests, store.load(requests, beside), strict=True):
         partition, start = request.partition, batch.starts[request.partition]
         expected = [start]
         if before and partition in in_memory:
@@ -214,7 +246,7 @@ def _merge(rows: dict[bytes, int], known: State, loaded_users: Sequence[bytes], 
 
 
 def _advance_and_score(
-    prepared: Prepared, loaded: Mapping[int, Windows], model: Model, timer: Timer
+    prepared: Prepared, loaded: Mapping[int, Windows], context: Floats32 | None, model: Model, timer: Timer
 ) -> tuple[dict[int, State], Windows, npt.NDArray[np.floating], npt.NDArray[np.bool_]]:
     """Advance the windows and score them, without the events for which the model has no finite answer."""
     decoded = prepared.decoded
@@ -226,7 +258,7 @@ def _advance_and_score(
             events, users = decoded.records[scorable], prepared.windows[scorable]
             advanced: Advanced = advance(windows, users, events, model.spec.window_max_age_ms)
         with timer("model"):
-            probabilities = _score(model, advanced.scored)
+            probabilities = _score(model, advanced.scored, None if context is None else context[scorable])
         finite = np.isfinite(probabilities)
         if finite.all():
             break
@@ -241,21 +273,21 @@ def _advance_and_score(
     return states, advanced.scored, probabilities, scorable
 
 
-def _score(model: Model, windows: Windows) -> npt.NDArray[np.floating]:
+def _score(model: Model, windows: Windows, context: Floats32 | None) -> npt.NDArray[np.floating]:
     """Score windows; where the model fails on some, find them by halves and give them no finite answer.
 
     Raises:
         ModelFailedError: it is the model that fails, not the windows.
     """
     try:
-        return model.score(windows)
+        return model.score(windows, context)
     except Exception as error:  # noqa: BLE001 -- a runtime's errors have no common class
         _check_model(model, error)
         if len(windows) == 1:
             return np.full(1, np.nan)
-        half = len(windows) // 2
+        halves = slice(len(windows) // 2), slice(len(windows) // 2, None)
         return np.concatenate(
-            [_score(model, windows.take(slice(half))), _score(model, windows.take(slice(half, None)))]
+            [_score(model, windows.take(half), None if context is None else context[half]) for half in halves]
         )
 
 
@@ -264,7 +296,7 @@ def _check_model(model: Model, error: Exception) -> None:
     plainest = Windows.empty(1, model.spec.sequence_length)
     plainest.lengths[:] = 1
     try:
-        model.score(plainest)
+        model.score(plainest, np.zeros((1, len(model.spec.context)), np.float32) if model.spec.context else None)
     except Exception:  # noqa: BLE001
         raise ModelFailedError(
             f"model {model.spec.model_version} fails on every input ({error}): start with another one, TENFOLD_MODEL"

@@ -20,6 +20,7 @@ from stream.contract import timestamp
 from stream.errors import TenfoldError
 from stream.metrics import Metrics
 from stream.microbatch import MarkMovedError, MicroBatch, Model, Prepared, Scored, score
+from stream.profiles import ProfileTables
 from stream.publisher import NotPublishedError, ProducerLostError, Publisher
 from stream.window_store import WindowStore
 
@@ -67,12 +68,14 @@ class Pipeline:
         metrics: Metrics,
         *,
         beside: bool,
+        tables: ProfileTables | None = None,
     ) -> None:
         self._open_publisher, self._store, self._model, self._metrics = open_publisher, store, model, metrics
         self._scoring: Executor = ThreadPoolExecutor(1, "score") if beside else _Here()
         self._publishing: Executor = ThreadPoolExecutor(1, "publish") if beside else _Here()
         self._publisher: Publisher | None = None
         self._underway: deque[_Underway] = deque()
+        self._tables = tables  # of profiles, where the model reads them
         self._truncate = False  # large dead letters, since the broker has refused them whole
 
     @property
@@ -150,7 +153,8 @@ class Pipeline:
         if one_before is not None:
             _through(one_before.finished)
         known = None if before is None else _through(before.scored)
-        return score(prepared, self._store, self._model, before=known, timer=self._metrics.timer)
+        tables = self._tables
+        return score(prepared, self._store, self._model, before=known, timer=self._metrics.timer, tables=tables)
 
     def _finish(self, scoring: Future[Scored], before: _Underway | None, publisher: Publisher) -> None:
         if before is not None:
@@ -178,6 +182,8 @@ class Pipeline:
         metrics.insufficient_history.inc(answers.insufficient)
         metrics.window_hits.inc(scored.window_hits)
         metrics.window_misses.inc(scored.window_misses)
+        metrics.profiles_missing.inc(scored.profiles_missing)
+        metrics.profiles_stale.inc(scored.profiles_stale)
         for reason in answers.reasons:
             metrics.dead_letters.labels(reason).inc()
 

@@ -1,24 +1,16 @@
-"""Profiles in Redis, as the scorer reads them: in the round trip in which it reads the windows.
+"""Profiles as the scorer reads them: in the round trip in which it reads the windows, whose index among them.
 
-An index, one for each definition of profiles, names the tables of the last days and their versions. A table is spread
-over :data:`BUCKETS` hash tags, so that it is spread over the nodes of a Redis Cluster, too::
-
-    tenfold:profiles:<topic>:<definition>                              the index, JSON
-    tenfold:profiles:{<topic>:<definition>:<bucket>}:<version>:<kind>  hash: id -> a profile, '' -> the prior
-
-A version is never changed: what is new gets another one, and the index is set last. The index is read again with every
-batch; a batch that was asked for by another index than the one it meets is asked for again.
+Questions are made from the index as it was last seen. The answer brings the index of that moment; is it another one,
+the question is asked again. So no time passes for an index to be refreshed, and a table is never taken for another.
 """
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import date
-from typing import Annotated, NamedTuple
-from zlib import crc32
+from typing import Any, NamedTuple
 
 import numpy as np
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+import redis
+from pydantic import ValidationError
 
 from models.context import (
     NO_DAY,
@@ -27,72 +19,14 @@ from models.context import (
     VALUES,
     Floats32,
     ProfileDefinition,
-    ProfileKind,
     day_number,
     local_day,
 )
+from models.spec import BundleSpec
 from models.window import Ints
+from stream.profile_layout import PRIOR, WIDTH, WIRE, ProfileIndex, ProfileKeys, bucket_of
 
 log = logging.getLogger(__name__)
-
-BUCKETS = 16
-
-#: The field of a table that holds its prior; no id is empty.
-PRIOR = b""
-
-_WIRE = np.dtype("<f4")
-_WIDTH = len(VALUES) * _WIRE.itemsize
-
-
-class PublishedTable(BaseModel):
-    """A table of profiles in Redis."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    day: date
-    version: Annotated[str, Field(pattern=r"^[0-9a-f]+$")]  # of the contents: the same ones have the same
-    rows: int
-    published_at: AwareDatetime
-
-
-class ProfileIndex(BaseModel):
-    """The tables that are there, by day."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    tables: tuple[PublishedTable, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ProfileKeys:
-    """The keys of the profiles of one topic and definition."""
-
-    topic: str
-    definition: ProfileDefinition
-
-    @property
-    def index(self) -> bytes:
-        """The key of the index."""
-        return f"tenfold:profiles:{self.topic}:{self.definition.name}".encode()
-
-    def table(self, version: str, kind: ProfileKind, bucket: int) -> bytes:
-        """Return the key of a bucket of a table."""
-        return f"tenfold:profiles:{{{self.topic}:{self.definition.name}:{bucket}}}:{version}:{kind}".encode()
-
-    def tables(self, version: str) -> list[bytes]:
-        """Return the keys of a table."""
-        return [self.table(version, kind, bucket) for kind in PROFILE_KINDS for bucket in range(BUCKETS)]
-
-
-def bucket_of(entity: bytes) -> int:
-    """Return the bucket of a merchant's or a user's id."""
-    return crc32(entity) % BUCKETS
-
-
-def pack_profiles(profiles: Floats32) -> list[bytes]:
-    """Return each profile, ``float32 [n, len(VALUES)]``, as the bytes that Redis keeps."""
-    raw = profiles.astype(_WIRE).tobytes()
-    return [raw[begin : begin + _WIDTH] for begin in range(0, len(raw), _WIDTH)]
 
 
 class Question(NamedTuple):
@@ -111,6 +45,29 @@ class Found(NamedTuple):
     days: Ints  # int64 [n] day of each event's table, or NO_DAY
     missing: int  # events without a table
     stale: int  # events whose table is of an earlier day than their own
+
+
+class ProfileLookup:
+    """The profiles of a micro-batch's events, read in the round trip that loads its windows."""
+
+    def __init__(
+        self, tables: "ProfileTables", created_at_ms: Ints, merchants: Sequence[str | None], users: Sequence[bytes]
+    ) -> None:
+        self._tables, self._events = tables, (created_at_ms, merchants, users)
+        self.found: Found | None = None  # after an answer, too, where the index was another one: ask again
+
+    def ask(self, pipeline: redis.client.Pipeline) -> None:
+        """Add the commands to a pipeline."""
+        self._question = self._tables.ask(*self._events)
+        pipeline.get(self._tables.keys.index)
+        for key, fields in self._question.commands:
+            pipeline.hmget(key, fields)
+
+    def take(self, answers: Sequence[Any]) -> None:
+        """Take the answers to the commands."""
+        raw, *values = answers
+        if not self._tables.learn(raw):
+            self.found = self._tables.read(self._question, values)
 
 
 class ProfileTables:
@@ -171,8 +128,8 @@ class ProfileTables:
         for answer in answers:
             prior = answer[0] or b""
             raw = b"".join([value or prior for value in answer])
-            whole = len(raw) == len(answer) * _WIDTH and len(prior) == _WIDTH
-            of_command = np.frombuffer(raw if whole else bytes(len(answer) * _WIDTH), _WIRE)
+            whole = len(raw) == len(answer) * WIDTH and len(prior) == WIDTH
+            of_command = np.frombuffer(raw if whole else bytes(len(answer) * WIDTH), WIRE)
             values.append(of_command.reshape(len(answer), len(VALUES)).astype(np.float32, copy=False))
             there.append(np.full(len(answer), whole))
         found = np.concatenate(there)[question.places + 1].all(axis=1)
@@ -181,6 +138,12 @@ class ProfileTables:
         days = np.where(found, question.days, NO_DAY)
         stale = int((found & (days < question.own_days)).sum())
         return Found(profiles, days, missing=int((~found).sum()), stale=stale)
+
+
+def tables_for(spec: BundleSpec, topic: str) -> ProfileTables | None:
+    """Return the tables that a model reads; ``None`` for one that reads none."""
+    definition = ProfileDefinition(spec.zone, spec.label_delay_days)
+    return ProfileTables(ProfileKeys(topic, definition)) if spec.context else None
 
 
 def _by_bucket(entities: Iterable[bytes]) -> dict[int, list[bytes]]:

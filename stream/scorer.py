@@ -28,6 +28,7 @@ from stream.history import History, open_history
 from stream.metrics import Metrics
 from stream.outage import Outage
 from stream.pipeline import Pipeline
+from stream.profiles import tables_for
 from stream.publisher import open_publisher
 from stream.service import ClientLostError, Service
 from stream.settings import Settings, mask_url
@@ -127,6 +128,7 @@ def _assemble(parts: _Parts, consumer: Consumer, contact: Contact) -> Service:
         model,
         metrics,
         beside=settings.delivery == "exactly-once",
+        tables=tables_for(model.spec, settings.input_topic),
     )
     recoverer = Recoverer(settings, store, model.spec, metrics, parts.history)
     assignment = Assignment(settings.input_topic, consumer, recoverer, parts.outage, stop)

@@ -12,7 +12,7 @@ match a new one.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha1
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Protocol, Self, cast
 
 import redis
 from redis.backoff import NoBackoff
@@ -75,6 +75,16 @@ class Loaded(NamedTuple):
     windows: Windows  # [users, T]
 
 
+class Beside(Protocol):
+    """What else is read in the round trip that loads windows."""
+
+    def ask(self, pipeline: redis.client.Pipeline) -> None:
+        """Add commands."""
+
+    def take(self, answers: Sequence[Any]) -> None:
+        """Take the answers to those commands."""
+
+
 class Save(NamedTuple):
     """A request to move one partition from ``expected`` to ``mark``, windows included."""
 
@@ -121,8 +131,8 @@ class WindowStore:
         """Return a partition's mark."""
         return Mark.from_bytes(cast("bytes | None", self.client.get(self._mark_key(partition))))
 
-    def load(self, requests: Sequence[Load]) -> list[Loaded]:
-        """Return mark and windows of several partitions; one MGET each, in one round trip.
+    def load(self, requests: Sequence[Load], beside: Beside | None = None) -> list[Loaded]:
+        """Return mark and windows of several partitions; one MGET each, in one round trip with what is ``beside``.
 
         Raises:
             models.window.UnknownWindowFormatError: a window was written by another release.
@@ -131,9 +141,14 @@ class WindowStore:
         for request in requests:
             keys = self._window_keys(request.partition, request.epoch, request.users)
             pipeline.mget([self._mark_key(request.partition), *keys])
+        if beside is not None:
+            beside.ask(pipeline)
+        answers = pipeline.execute()
+        if beside is not None:
+            beside.take(answers[len(requests) :])
         return [
             Loaded(Mark.from_bytes(values[0]), unpack(values[1:], self.sequence_length))
-            for values in pipeline.execute()
+            for values in answers[: len(requests)]
         ]
 
     def save(self, requests: Sequence[Save]) -> list[bool]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from models.bundle import write_bundle
+from models.context import CONTEXT
 from models.features import PRESETS
 from models.golden import read_golden
 from models.spec import BundleSpec
@@ -21,7 +22,7 @@ def bundle_spec(network: str = "baseline", **changes: Any) -> BundleSpec:
         "sequence_length": 10,
         "window_max_age_ms": WINDOW_MAX_AGE_MS,
         "zone": "UTC",
-        "context": tuple(f"profile_{column}" for column in range(context_width)),
+        "context": tuple(CONTEXT)[:context_width],
         "threshold": 0.5,
         "trained_from": datetime(2026, 1, 1, tzinfo=UTC),
         "trained_to": datetime(2026, 3, 1, tzinfo=UTC),

@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from xxhash import xxh3_64_intdigest
 
 from models.bundle import LoadedBundle
+from models.context import Floats32
 from models.window import RECORD, Windows
 from tests.reference import Entry, ReferenceWindow
 
@@ -91,12 +92,19 @@ def read_topic(bootstrap: str, topic: str) -> list[Message]:
 
 
 def replay(
-    records: Iterable[Message], bundle: LoadedBundle, home: Callable[[Message], int] = Message.partition
+    records: Iterable[Message],
+    bundle: LoadedBundle,
+    home: Callable[[Message], int] = Message.partition,
+    context_of: Callable[[list[Message]], Floats32] | None = None,
 ) -> Expected:
-    """Return what a scorer must make of ``records``; ``home`` is the partition that has the window of a record."""
+    """Return what a scorer must make of ``records``.
+
+    ``home`` is the partition that has the window of a record; ``context_of`` returns what the model reads of records
+    beside their windows.
+    """
     spec = bundle.spec
     windows: dict[User, ReferenceWindow] = {}
-    sources: list[Source] = []
+    scored: list[Message] = []
     seen: list[list[Entry]] = []
     expected = Expected({}, set(), {}, {})
     for record in records:
@@ -107,12 +115,13 @@ def replay(
             continue
         user = home(record), record.key()
         window = windows.setdefault(user, ReferenceWindow(spec.sequence_length, spec.window_max_age_ms))
-        sources.append(source)
+        scored.append(record)
         seen.append(window.add(entry_of(record.value())))
-    probabilities = bundle.score(_as_windows(seen, spec.sequence_length)) if seen else np.empty(0)
+    context = context_of(scored) if context_of else None
+    probabilities = bundle.score(_as_windows(seen, spec.sequence_length), context) if seen else np.empty(0)
     expected.scores = {
-        source: (float(probability), len(entries))
-        for source, probability, entries in zip(sources, probabilities, seen, strict=True)
+        (record.partition(), record.offset()): (float(probability), len(entries))
+        for record, probability, entries in zip(scored, probabilities, seen, strict=True)
     }
     expected.windows = {user: window.entries for user, window in windows.items()}
     return expected

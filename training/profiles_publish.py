@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from models.context import KEPT_DAYS, PROFILE_KINDS, VALUES
 from stream.errors import TenfoldError
-from stream.profiles import BUCKETS, PRIOR, ProfileIndex, ProfileKeys, PublishedTable, bucket_of, pack_profiles
+from stream.profile_layout import BUCKETS, PRIOR, ProfileIndex, ProfileKeys, PublishedTable, bucket_of, pack_profiles
 from training.profiles_table import StoredTable
 
 #: A key expires so soon, until the index names its table.

@@ -21,7 +21,7 @@ from confluent_kafka import KafkaException
 from models.context import ProfileDefinition
 from stream.errors import TenfoldError
 from stream.health import Health
-from stream.profiles import ProfileKeys
+from stream.profile_layout import ProfileKeys
 from stream.settings import Settings
 from training.archive import Archive
 from training.profiles import Topics

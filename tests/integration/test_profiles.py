@@ -10,7 +10,8 @@ import pytest
 import redis
 
 from models.context import CONTEXT, KEPT_DAYS, NO_DAY, Profiled, ProfileDefinition, context_columns, day_date
-from stream.profiles import Found, ProfileIndex, ProfileKeys, ProfileTables
+from stream.profile_layout import ProfileIndex, ProfileKeys
+from stream.profiles import Found, ProfileLookup, ProfileTables
 from tests.profile_archives import TOPICS, archive_past
 from tests.profile_reference import Past, random_past
 from training.archive import Archive, open_archive
@@ -58,15 +59,12 @@ def serve(
     client: redis.Redis, tables: ProfileTables, at_ms: list[int], merchants: list[str | None], users: list[str]
 ) -> Found:
     """Ask as the scorer does."""
-    while True:
-        question = tables.ask(np.array(at_ms), merchants, [user.encode() for user in users])
+    lookup = ProfileLookup(tables, np.array(at_ms), merchants, [user.encode() for user in users])
+    while lookup.found is None:
         pipeline = client.pipeline(transaction=False)
-        pipeline.get(tables.keys.index)
-        for key, fields in question.commands:
-            pipeline.hmget(key, fields)
-        raw, *answers = pipeline.execute()
-        if not tables.learn(raw):
-            return tables.read(question, answers)
+        lookup.ask(pipeline)
+        lookup.take(pipeline.execute())
+    return lookup.found
 
 
 def noon_ms(day: date) -> int:

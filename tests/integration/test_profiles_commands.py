@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from models.context import ProfileDefinition
-from stream.profiles import ProfileIndex, ProfileKeys
+from stream.profile_layout import ProfileIndex, ProfileKeys
 from stream.topics import topic_id
 from tests.conftest import GivenKafka, OwnKafka
 from tests.processes import ChildProcess, free_port

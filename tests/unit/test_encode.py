@@ -1,12 +1,14 @@
 """What is published keeps to the contract, whatever is in the ids."""
 
 import json
+from datetime import date
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.context import NO_DAY, day_number
 from stream.contract import FRAUD_SCORE, Transaction
 from stream.decode import DeadLetter, Reason
 from stream.encode import TRUNCATED_BYTES, Verdict, dead_letter, encode_scores, rounded, source_headers
@@ -24,13 +26,17 @@ def transaction(transaction_id: str = "t1", user_id: str = "u1") -> Transaction:
     }
 
 
+@settings(deadline=None)
 @given(
     transaction_id=ids,
     user_id=ids,
     probability=st.floats(0, 1, width=32),
     length=st.integers(1, 10),
+    day=st.none() | st.dates(),
 )
-def test_a_score_is_the_contracts(transaction_id: str, user_id: str, probability: float, length: int) -> None:
+def test_a_score_is_the_contracts(
+    transaction_id: str, user_id: str, probability: float, length: int, day: date | None
+) -> None:
     [published] = rounded(np.array([probability], np.float32)).tolist()
     [value] = encode_scores(
         [transaction(transaction_id, user_id)],
@@ -38,6 +44,7 @@ def test_a_score_is_the_contracts(transaction_id: str, user_id: str, probability
         np.array([length]),
         VERDICT,
         "2026-01-01T10:00:01.000Z",
+        np.array([NO_DAY if day is None else day_number(day)]),
     )
     score = FRAUD_SCORE.validate_json(value, strict=True)
     assert score == {
@@ -49,7 +56,7 @@ def test_a_score_is_the_contracts(transaction_id: str, user_id: str, probability
         "sequence_anomaly": published > 0.5,
         "insufficient_history": length < 10,
         "window_length": length,
-        "profile_day": None,
+        "profile_day": day,
         "model_version": VERDICT.model_version,
         "scored_at": "2026-01-01T10:00:01.000Z",
     }

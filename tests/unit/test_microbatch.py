@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from models.context import Floats32
 from models.features import PRESETS
 from models.spec import BundleSpec
 from models.window import Windows
@@ -16,7 +17,7 @@ from stream import microbatch
 from stream.answers import Answers, answer
 from stream.decode import Reason
 from stream.microbatch import MarkMovedError, MicroBatch, Model, ModelFailedError, Scored, prepare
-from stream.window_store import Load, Loaded, Mark, Save
+from stream.window_store import Beside, Load, Loaded, Mark, Save
 
 START = Mark("topic-id", "epoch", 0)
 
@@ -28,7 +29,7 @@ class MemoryStore:
         self.marks: dict[int, Mark | None] = dict(enumerate(marks))
         self.windows: dict[tuple[int, str, bytes], Windows] = {}
 
-    def load(self, requests: Sequence[Load]) -> list[Loaded]:
+    def load(self, requests: Sequence[Load], beside: Beside | None = None) -> list[Loaded]:  # noqa: ARG002
         return [
             Loaded(
                 self.marks[request.partition],
@@ -56,7 +57,7 @@ class FragileModel:
     def __init__(self, broken: bool = False) -> None:
         self.spec, self.broken = LengthModel.spec, broken
 
-    def score(self, windows: Windows) -> npt.NDArray[np.floating]:
+    def score(self, windows: Windows, context: Floats32 | None = None) -> npt.NDArray[np.floating]:  # noqa: ARG002
         if self.broken or (windows.records["amount"] == 13).any():
             raise RuntimeError("non-zero status code returned while running LSTM node")
         return LengthModel().score(windows)
@@ -83,7 +84,7 @@ class LengthModel:
         libraries={},
     )
 
-    def score(self, windows: Windows) -> npt.NDArray[np.floating]:
+    def score(self, windows: Windows, context: Floats32 | None = None) -> npt.NDArray[np.floating]:  # noqa: ARG002
         unlucky = (windows.records["amount"] == 13).any(axis=1)
         return np.where(unlucky, np.nan, windows.lengths / 10)
 

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from models.context import KEPT_DAYS, VALUES, WINDOWS_DAYS
-from stream.profiles import BUCKETS
+from stream.profile_layout import BUCKETS
 
 pytest.importorskip("duckdb")
 

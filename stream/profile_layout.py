@@ -1,0 +1,80 @@
+"""How profiles lie in Redis; for who publishes them and for the scorer, who reads them.
+
+An index, one for each definition of profiles, names the tables of the last days and their versions. A table is spread
+over :data:`BUCKETS` hash tags, so that it is spread over the nodes of a Redis Cluster, too::
+
+    tenfold:profiles:<topic>:<definition>                              the index, JSON
+    tenfold:profiles:{<topic>:<definition>:<bucket>}:<version>:<kind>  hash: id -> a profile, '' -> the prior
+
+What a version holds never changes: other contents are another version. The index is set last.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Annotated
+from zlib import crc32
+
+import numpy as np
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from models.context import PROFILE_KINDS, VALUES, Floats32, ProfileDefinition, ProfileKind
+
+BUCKETS = 16
+
+#: The field of a table that holds its prior; no id is empty.
+PRIOR = b""
+
+#: A value of a profile, and the bytes of a whole one.
+WIRE = np.dtype("<f4")
+WIDTH = len(VALUES) * WIRE.itemsize
+
+
+class PublishedTable(BaseModel):
+    """A table of profiles in Redis."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    day: date
+    version: Annotated[str, Field(pattern=r"^[0-9a-f]+$")]  # of the contents: the same ones have the same
+    rows: int
+    published_at: AwareDatetime
+
+
+class ProfileIndex(BaseModel):
+    """The tables that are there, by day."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    tables: tuple[PublishedTable, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileKeys:
+    """The keys of the profiles of one topic and definition."""
+
+    topic: str
+    definition: ProfileDefinition
+
+    @property
+    def index(self) -> bytes:
+        """The key of the index."""
+        return f"tenfold:profiles:{self.topic}:{self.definition.name}".encode()
+
+    def table(self, version: str, kind: ProfileKind, bucket: int) -> bytes:
+        """Return the key of a bucket of a table."""
+        return f"tenfold:profiles:{{{self.topic}:{self.definition.name}:{bucket}}}:{version}:{kind}".encode()
+
+    def tables(self, version: str) -> list[bytes]:
+        """Return the keys of a table."""
+        return [self.table(version, kind, bucket) for kind in PROFILE_KINDS for bucket in range(BUCKETS)]
+
+
+def bucket_of(entity: bytes) -> int:
+    """Return the bucket of a merchant's or a user's id."""
+    return crc32(entity) % BUCKETS
+
+
+def pack_profiles(profiles: Floats32) -> list[bytes]:
+    """Return each profile, ``float32 [n, len(VALUES)]``, as the bytes that Redis keeps."""
+    raw = profiles.astype(WIRE).tobytes()
+    return [raw[begin : begin + WIDTH] for begin in range(0, len(raw), WIDTH)]
