@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 from contextlib import nullcontext, redirect_stdout
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
@@ -333,6 +334,34 @@ def profiles_run(
     settings = load()
     with stop_on_signals() as stop:
         serve(settings, open_publisher(settings, archive, to), days_of(every), stop)
+
+
+@archive_app.command("compact")
+def archive_compact(
+    archive: ArchiveUrl = None,
+    day: Annotated[
+        datetime | None,
+        typer.Option("--date", formats=["%Y-%m-%d"], help="Only this day.  [default: all but the last]"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Merge the small files of each day; the content stays. Nothing should read the archive meanwhile.
+
+    Example: tenfold archive compact --archive /srv/archive
+    """
+    from training.extras import require_archive_extra
+
+    require_archive_extra()
+    from stream.settings import load
+    from training.archive_command import compact_all, url_of
+
+    settings = load()
+    compacted = compact_all(settings, url_of(archive, settings), day.date() if day else None)
+    if as_json:
+        typer.echo(json.dumps({topic: each._asdict() for topic, each in compacted.items()}))
+        return
+    for topic, each in compacted.items():
+        typer.echo(f"{topic}: {each.before:,} files are {each.after:,} now")
 
 
 @app.command("import")

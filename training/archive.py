@@ -173,6 +173,19 @@ class Archive:
         """Return whether a file is there."""
         return bool(self.fs.exists(self.full(name.path)))
 
+    def remove(self, name: FileName) -> None:
+        """Remove a file; one that is gone is none to worry about.
+
+        Raises:
+            ArchiveError: it cannot be removed.
+        """
+        try:
+            self.fs.rm_file(self.full(name.path))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise ArchiveError(f"{self.url(name.path)} cannot be removed: {error.strerror or error}") from None
+
     def _list(self, path: str) -> list[str]:
         """Return the paths of what is in a directory; nothing where there is none."""
         try:

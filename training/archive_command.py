@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from datetime import date
 
 from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
@@ -20,6 +21,7 @@ from stream.topics import require_topics, topic_id
 from training.archive import ArchiveError, Kind, open_archive
 from training.archive_metrics import ArchiveMetrics
 from training.archiver import Archiver, Limits
+from training.compact import Compacted, compact, remove_abandoned
 
 log = logging.getLogger(__name__)
 
@@ -105,3 +107,17 @@ def run(settings: Settings, url: str, limits: Limits, stop: threading.Event) -> 
     finally:
         stop_serving()
     log.info("archiver stopped")
+
+
+def compact_all(settings: Settings, url: str, day: date | None) -> dict[str, Compacted]:
+    """Merge the small files of each topic, of one UTC day or of all but the last; return what came of it by topic.
+
+    Raises:
+        ArchiveError: a file cannot be read, written or removed.
+    """
+    archive = open_archive(url)
+    compacted = {}
+    for topic, kind in kinds_of(settings).items():
+        compacted[topic] = compact(archive, topic, kind, day)
+        remove_abandoned(archive, topic, time.time())
+    return compacted

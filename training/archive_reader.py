@@ -52,8 +52,8 @@ def read_partition(
     schema = SCHEMAS[kind]
     wanted = pa.schema([schema.field(name) for name in columns]) if columns is not None else schema
     names = [name for name in archive.files(topic, since=since, until=until) if name.partition == partition]
-    for files in _by_topic_id(_look_at(archive, name, wanted) for name in names):
-        yield from (rows.select(wanted.names) for rows in _in_portions(_merge(files, batch_rows), batch_rows))
+    for files in by_topic_id(look_at(archive, name, wanted) for name in names):
+        yield from (rows.select(wanted.names) for rows in in_portions(merge(files, batch_rows), batch_rows))
 
 
 def topic_id_of(archive: Archive, name: FileName) -> str:
@@ -62,11 +62,11 @@ def topic_id_of(archive: Archive, name: FileName) -> str:
     Raises:
         ArchiveError: it cannot be read.
     """
-    return _look_at(archive, name, pa.schema([])).topic_id
+    return look_at(archive, name, pa.schema([])).topic_id
 
 
 @dataclass(frozen=True)
-class _File:
+class StoredFile:
     """A file of which only the end, where Parquet keeps schema and statistics, was read."""
 
     archive: Archive
@@ -106,7 +106,7 @@ class _File:
         return column
 
 
-def _look_at(archive: Archive, name: FileName, wanted: pa.Schema) -> _File:
+def look_at(archive: Archive, name: FileName, wanted: pa.Schema) -> StoredFile:
     """Read what a file says of itself.
 
     Raises:
@@ -129,7 +129,7 @@ def _look_at(archive: Archive, name: FileName, wanted: pa.Schema) -> _File:
         if topic_ids[0] != topic_ids[1]:
             raise archive.unreadable(name, ValueError("it holds records of several topic ids"))
         present = [field.name for field in schema if field.name in found.names]
-        return _File(archive, name, schema, present, topic_ids[0].decode(), times[0])
+        return StoredFile(archive, name, schema, present, topic_ids[0].decode(), times[0])
 
 
 def _bounds(file: pq.ParquetFile, column: str) -> tuple[Any, Any]:
@@ -148,13 +148,16 @@ def _bounds(file: pq.ParquetFile, column: str) -> tuple[Any, Any]:
     return min(each.min_raw for each in groups), max(each.max_raw for each in groups)
 
 
-def _by_topic_id(files: Iterable[_File]) -> Iterator[list[_File]]:
+def by_topic_id(files: Iterable[StoredFile]) -> Iterator[list[StoredFile]]:
     """Yield the files of each topic id: the import, then as they first appear."""
-    by_id: dict[str, list[_File]] = {}
+    by_id: dict[str, list[StoredFile]] = {}
     for file in files:
         by_id.setdefault(file.topic_id, []).append(file)
-    order = sorted(by_id, key=lambda topic_id: (topic_id != IMPORT, min(file.begin_ms for file in by_id[topic_id])))
-    for topic_id in order:
+
+    def appeared(topic_id: str) -> tuple[bool, int, str]:
+        return topic_id != IMPORT, min(file.begin_ms for file in by_id[topic_id]), topic_id
+
+    for topic_id in sorted(by_id, key=appeared):
         yield sorted(by_id[topic_id], key=lambda file: (file.name.first, file.name.last))
 
 
@@ -184,7 +187,7 @@ class _Cursor:
         return taken, True
 
 
-def _merge(files: Sequence[_File], batch_rows: int) -> Iterator[pa.Table]:
+def merge(files: Sequence[StoredFile], batch_rows: int) -> Iterator[pa.Table]:
     """Yield the rows of one topic id's files in order of offset, each offset once. ``files`` are by first offset."""
     upcoming = list(reversed(files))
     cursors: list[_Cursor] = []
@@ -209,7 +212,7 @@ def _each_once(parts: Sequence[pa.Table]) -> pa.Table:
     return rows if len(offsets) == len(rows) and (np.diff(firsts) > 0).all() else rows.take(firsts)
 
 
-def _in_portions(tables: Iterator[pa.Table], batch_rows: int) -> Iterator[pa.Table]:
+def in_portions(tables: Iterator[pa.Table], batch_rows: int) -> Iterator[pa.Table]:
     """Put small tables together, so that an archive of many small files is read as fast as one of large ones."""
     waiting: list[pa.Table] = []
     for table in tables:
