@@ -33,6 +33,8 @@ class _Owned:
     taking_up: Future[Mark] | None = None
     attempts: int = 0
     rebuild: bool = False  # its windows were written by another release
+    unread: bool = False  # the consumer could not read it
+    failed: Mark | None = None  # end of a batch that did not get through, until one does
 
 
 class Assignment:
@@ -58,6 +60,11 @@ class Assignment:
         """The partitions that are being taken up."""
         return [partition for partition, owned in self._owned.items() if owned.mark is None]
 
+    @property
+    def held_up(self) -> list[int]:
+        """The partitions of which a batch has failed, and none got through since."""
+        return [partition for partition, owned in self._owned.items() if owned.failed is not None]
+
     def mark(self, partition: int) -> Mark | None:
         """Return what a partition's next batch starts from; ``None`` if it is not ready, or not ours."""
         owned = self._owned.get(partition)
@@ -72,7 +79,13 @@ class Assignment:
         """Say that a batch of these partitions is published and saved."""
         for partition in partitions:
             if partition in self._owned:
-                self._owned[partition].attempts = 0
+                self._owned[partition].attempts, self._owned[partition].failed = 0, None
+
+    def failed(self, ends: Mapping[int, Mark]) -> None:
+        """Say that a batch with these ends did not get through."""
+        for partition, end in ends.items():
+            if partition in self._owned:
+                self._owned[partition].failed = end
 
     def assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Take over what the group assigns; nothing is fetched until it is known where to start."""
@@ -88,8 +101,12 @@ class Assignment:
             owned.revoked.set()
         self._owned, self.joined = {}, False
 
-    def take_up_again(self, partitions: Collection[int], error: Exception | None = None) -> None:
+    def take_up_again(
+        self, partitions: Collection[int], error: Exception | None = None, *, unread: bool = False
+    ) -> None:
         """Look at the table of recovery again; no more records of these partitions until then.
+
+        ``unread`` says that the consumer could not read them: they are not ready until somebody can.
 
         Raises:
             stream.outage.OutageError: this has gone on for too long.
@@ -102,6 +119,7 @@ class Assignment:
             if owned is None or owned.taking_up is not None:
                 continue
             owned.rebuild |= isinstance(error, UnknownWindowFormatError)
+            owned.unread |= unread
             owned.attempts += 1
             if owned.mark is not None:
                 self._consumer.pause([TopicPartition(self._topic, partition)])
@@ -126,7 +144,9 @@ class Assignment:
             except CancelledError:
                 continue
             else:
-                owned.mark, owned.rebuild = mark, False
+                owned.mark, owned.rebuild, owned.unread = mark, False, False
+                if owned.failed and (mark.topic_id != owned.failed.topic_id or mark.offset >= owned.failed.offset):
+                    owned.failed = None  # it did get through, or is of another topic
                 log.info("scoring", extra={"partition": partition, "offset": mark.offset, "epoch": mark.epoch})
                 some_ready = True
         if some_ready:
@@ -158,7 +178,7 @@ class Assignment:
             if owned.revoked.wait(delay_s) or cancelled():
                 raise CancelledError
             commit = partial(self._commit_from_elsewhere, owned)
-            return self._recoverer.take_up(partition, commit, cancelled, rebuild=owned.rebuild)
+            return self._recoverer.take_up(partition, commit, cancelled, rebuild=owned.rebuild, unread=owned.unread)
 
         owned.taking_up = self._threads.submit(take_up)
 

@@ -65,11 +65,19 @@ class Recoverer:
     metrics: Metrics
     history: History | None = None  # what came before the log
 
-    def take_up(self, partition: int, commit: Commit, cancelled: Callable[[], bool], *, rebuild: bool = False) -> Mark:
+    def take_up(
+        self,
+        partition: int,
+        commit: Commit,
+        cancelled: Callable[[], bool],
+        *,
+        rebuild: bool = False,
+        unread: bool = False,
+    ) -> Mark:
         """Return the mark at which scoring goes on; the windows are there, and the group's offset is committed.
 
         ``commit`` commits an offset as the group's member, which only the service's own thread may do. ``rebuild`` says
-        that the windows cannot be read by this release.
+        that the windows cannot be read by this release, ``unread`` that the log could not be read, and is to be tried.
 
         Raises:
             NotTakenUpError: Kafka does not answer, a transaction is open, or somebody else moved the mark.
@@ -95,6 +103,8 @@ class Recoverer:
                 mark = self._advance(reader, partition, found.mark, decision.start, cancelled)
             else:
                 mark = found.mark
+            if unread:
+                self._try_to_read(reader, partition, mark.offset)
         except KafkaException as error:
             raise NotTakenUpError(f"Kafka: {error.args[0].str()}") from None
         finally:
@@ -216,6 +226,12 @@ class Recoverer:
     def _save(self, save: Save) -> None:
         if self.store.save([save]) != [True]:
             raise NotTakenUpError("another process moved the mark")
+
+    def _try_to_read(self, reader: Consumer, partition: int, offset: int) -> None:
+        reader.assign([TopicPartition(self.settings.input_topic, partition, offset)])
+        records, at = take(reader, offset, offset + 1, 1, _CALL_S)
+        if not records and at == offset:  # not even the partition's end
+            raise NotTakenUpError("Kafka does not send what is in the log")
 
     def _replay(
         self, reader: Consumer, partition: int, begin: int, end: int, cancelled: Callable[[], bool]

@@ -28,6 +28,7 @@ from stream.partitioner import partitions_of
 from stream.pipeline import FencedError, Pipeline
 from stream.publisher import ProducerLostError
 from stream.settings import Settings
+from stream.topics import missing_topics
 from stream.window_store import Mark, WindowStore
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,8 @@ class Service:
         self._lost_at = float("inf")  # when to ask whether it is the consumer that is lost
         self._newest_ms: dict[int, int] = {}  # by partition: Kafka timestamp of the last record taken
         self._partition_count, self._count_again = 0, True
+        self._outputs = (settings.output_topic, settings.dlq_topic)
+        self._missing: list[str] = []  # of these, while nothing gets through
         self._replaced = False  # by another service, and whatever its consumer calls is of no interest any more
         self._room = 0  # batches that may be under way while the next one is fetched
         self._next_lag_look = self._next_probe = 0.0
@@ -178,13 +181,12 @@ class Service:
         return batch if starts else None
 
     def _on_consumer_error(self, problem: KafkaError, partition: int | None) -> None:
-        if problem.code() == KafkaError._AUTO_OFFSET_RESET and partition is not None:
-            if self._assignment.mark(partition) is not None:
-                self._settle()
-                self._assignment.take_up_again([partition], KafkaException(problem))
-            return
-        log.warning("the consumer reports a problem", extra={"error": problem.str(), "partition": partition})
         self._refuse_fatal(problem)
+        if partition is None:
+            log.warning("the consumer reports a problem", extra={"error": problem.str()})
+        elif self._assignment.mark(partition) is not None:
+            self._settle()
+            self._assignment.take_up_again([partition], KafkaException(problem), unread=True)
 
     def _refuse_fatal(self, problem: KafkaError) -> None:
         # of a fatal error that comes as a record, librdkafka leaves nothing but the text
@@ -222,6 +224,7 @@ class Service:
     def _drop(self, batch: MicroBatch, error: Exception | None = None) -> None:
         """Take up again the partitions of a batch; what of it was not published is read again."""
         self._metrics.batches_dropped.inc()
+        self._assignment.failed(batch.ends)
         self._assignment.take_up_again(batch.starts, error)
         self._say_whether_ready()  # now: the next turn may wait for a producer before it comes to that
 
@@ -271,6 +274,7 @@ class Service:
                 count = len(self._consumer.list_topics(topic, _PROBE_S).topics[topic].partitions)
                 self._partition_count = note_partitions(topic, before, count, self._metrics)
                 self._contact.lost = self._count_again = False
+            self._missing = missing_topics(self._consumer, self._outputs, _PROBE_S) if self._assignment.held_up else []
             self._pipeline.open()
             self._store.ping()
         except (KafkaException, ProducerLostError, redis.RedisError) as error:
@@ -296,7 +300,7 @@ class Service:
                 raise ClientLostError("Kafka answers others, but not this consumer any more")
 
     def _say_whether_ready(self) -> None:
-        recovering = self._assignment.recovering
+        recovering, held_up = self._assignment.recovering, self._assignment.held_up
         self._metrics.recovering_partitions.set(len(recovering))
         if self._away is not None:
             self._health.why_not_ready = f"{self._away} does not answer"
@@ -304,6 +308,10 @@ class Service:
             self._health.why_not_ready = "waiting for the group to assign partitions"
         elif recovering:
             self._health.why_not_ready = f"taking up partitions {', '.join(map(str, recovering))}"
+        elif held_up and self._missing:
+            self._health.why_not_ready = f"no topic {', '.join(self._missing)}: create with `tenfold topics create`"
+        elif held_up:
+            self._health.why_not_ready = f"nothing gets through of partitions {', '.join(map(str, held_up))}"
         else:
             self._health.why_not_ready = None
 

@@ -67,6 +67,15 @@ def require_topics(client: AdminClient | Consumer | Producer, settings: Settings
         )
 
 
+def missing_topics(client: Consumer, names: Iterable[str], timeout_s: float) -> list[str]:
+    """Return which of the topics are not there.
+
+    Raises:
+        KafkaException: the broker does not answer in time.
+    """
+    return [name for name in names if not client.list_topics(name, timeout_s).topics[name].partitions]
+
+
 def _existing(client: AdminClient | Consumer | Producer, settings: Settings) -> set[str]:
     try:
         return set(client.list_topics(timeout=_CHECK_S).topics)
