@@ -138,7 +138,7 @@ def random_past(seed: int, zone: str, label_delay_days: int, first: date, days: 
                     user=payments[-1].user,
                     is_fraud=rng.random() < 0.6,
                     labelled_at=labelled_at,
-                    arrived_at=labelled_at + rng.choice([0, 0, -hour, 3 * hour, 50 * hour]),
+                    arrived_at=labelled_at + rng.choice([0, 0, -5 * 24 * hour, 3 * hour, 50 * hour]),
                 )
             )
     return Past(payments, labels, zone, label_delay_days)
