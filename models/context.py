@@ -29,7 +29,7 @@ PROFILE_KINDS: tuple[ProfileKind, ...] = ("merchant", "user")
 WINDOWS_DAYS = (1, 7, 30)
 
 #: What a profile holds, in this order, ``float32``.
-VALUES = tuple(f"{value}_{days}d" for value in ("count", "mean_amount", "fraud_rate") for days in WINDOWS_DAYS)
+VALUES = tuple(f"{value}_{days}d" for value in ("count", "mean_amount", "fraud_rate", "frauds") for days in WINDOWS_DAYS)
 
 #: A profile where there is no table to take one from: that of a day before which nothing happened.
 NOTHING_KNOWN = np.zeros(len(VALUES), np.float32)
@@ -125,6 +125,7 @@ def _columns() -> Mapping[str, Callable[[Profiled], Floats]]:
         for days in WINDOWS_DAYS:
             columns[f"log_{kind}_count_{days}d"] = partial(_log, kind, f"count_{days}d")
             columns[f"log_{kind}_mean_amount_{days}d"] = partial(_log, kind, f"mean_amount_{days}d")
+            columns[f"log_{kind}_frauds_{days}d"] = partial(_log, kind, f"frauds_{days}d")
             columns[f"{kind}_fraud_rate_{days}d"] = partial(_rate, kind, f"fraud_rate_{days}d")
         columns[f"amount_against_{kind}"] = partial(_amount_against, kind)
     return columns

@@ -33,8 +33,10 @@ from training.archive import Archive, ArchiveError, Kind
 from training.archive_sql import connect, relation_sql
 
 #: A fraud rate is ``(frauds + PRIOR_STRENGTH * base rate) / (transactions + PRIOR_STRENGTH)``, the base rate being that
-#: of all transactions over 30 days: with so many transactions, their own rate and the base rate weigh the same.
-PRIOR_STRENGTH = 16
+#: of all transactions over 30 days: with so many transactions, their own rate and the base rate weigh the same. It is
+#: small, since a merchant's first confirmed fraud says a lot: on data of the Fraud Detection Handbook, 2 ranked better
+#: than 16, and the number of frauds beside the rate better than the rate alone.
+PRIOR_STRENGTH = 2
 
 #: Of DuckDB, which goes on on disk.
 MEMORY_LIMIT = "1GB"

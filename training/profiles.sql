@@ -2,7 +2,7 @@
 --
 -- Reads   profile_facts           what profile_facts.sql gives
 --         wanted (kind, id, day)  the profiles to make, kind 'merchant' or 'user'
--- Gives   (kind, id, day, count_1d ... fraud_rate_30d), one row for each wanted, and for each of their days one of kind
+-- Gives   (kind, id, day, count_1d ... frauds_30d), one row for each wanted, and for each of their days one of kind
 --         'prior' and id '': the profile of who was never seen
 
 WITH asked AS (
@@ -51,6 +51,9 @@ SELECT kind, id, day,
        coalesce(hundredths_30 / (100 * count_30)::DOUBLE, mean_30)::FLOAT AS mean_amount_30d,
        ((frauds_1 + $prior_strength * base_rate) / (aged_1 + $prior_strength))::FLOAT AS fraud_rate_1d,
        ((frauds_7 + $prior_strength * base_rate) / (aged_7 + $prior_strength))::FLOAT AS fraud_rate_7d,
-       ((frauds_30 + $prior_strength * base_rate) / (aged_30 + $prior_strength))::FLOAT AS fraud_rate_30d
+       ((frauds_30 + $prior_strength * base_rate) / (aged_30 + $prior_strength))::FLOAT AS fraud_rate_30d,
+       frauds_1::FLOAT AS frauds_1d,
+       frauds_7::FLOAT AS frauds_7d,
+       frauds_30::FLOAT AS frauds_30d
 FROM sums JOIN priors USING (day)
 WHERE kind <> 'all'
