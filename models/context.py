@@ -29,7 +29,9 @@ PROFILE_KINDS: tuple[ProfileKind, ...] = ("merchant", "user")
 WINDOWS_DAYS = (1, 7, 30)
 
 #: What a profile holds, in this order, ``float32``.
-VALUES = tuple(f"{value}_{days}d" for value in ("count", "mean_amount", "fraud_rate", "frauds") for days in WINDOWS_DAYS)
+VALUES = tuple(
+    f"{value}_{days}d" for value in ("count", "mean_amount", "fraud_rate", "frauds") for days in WINDOWS_DAYS
+)
 
 #: A profile where there is no table to take one from: that of a day before which nothing happened.
 NOTHING_KNOWN = np.zeros(len(VALUES), np.float32)

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 WINDOWS = (1, 7, 30)
-PRIOR_STRENGTH = 16
+PRIOR_STRENGTH = 2
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Past:
         """Return the profile of one of the two as of the start of a day."""
         known = self._known(day)
         mine = [p for p in known if (user is not None and p.user == user) or (merchant and p.merchant == merchant)]
-        counts, means, rates = [], [], []
+        counts, means, rates, all_frauds = [], [], [], []
         for window in WINDOWS:
             prior_mean = self._mean(known, day, window)
             counts.append(len(self._between(mine, day, 0, window)))
@@ -61,7 +61,8 @@ class Past:
             aged = self._between(mine, day, self.label_delay_days, window)
             frauds = sum(self._is_fraud(p, day) for p in aged)
             rates.append((frauds + PRIOR_STRENGTH * self._base_rate(known, day)) / (len(aged) + PRIOR_STRENGTH))
-        return [np.float32(value) for value in (*counts, *means, *rates)]
+            all_frauds.append(frauds)
+        return [np.float32(value) for value in (*counts, *means, *rates, *all_frauds)]
 
     def _known(self, day: date) -> list[Payment]:
         """Return what had landed before the day began, without repeated transaction ids."""
