@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from models.bundle import LoadedBundle
+from tests.chaos.ledger import held, note
 from tests.oracle import Verdict
 from tests.processes import ChildProcess
 from tests.scorers import Deployment, Scorer, verdict_of
@@ -39,6 +40,7 @@ class StoppingScorer(Scorer):
             return status.read_text().rpartition(")")[2].split()[0] == "T"
 
         until(has_stopped, timeout_s, "the scorer never came to the point where it stops", self)
+        note("SIGSTOP of a scorer with a batch in its hands")
 
     def wait_until_dead(self, timeout_s: float = 60) -> None:
         """Return once it has killed itself.
@@ -49,6 +51,7 @@ class StoppingScorer(Scorer):
         until(lambda: not self.process.running, timeout_s, "the scorer never came to the point where it stops", self)
         code = self.process.end(signal.SIGTERM)  # collects the exit code, the process is gone
         assert code == -signal.SIGKILL, f"ended with {code}:\n{self.log_text[-3000:]}"
+        note("kill -9 of a scorer at a stage boundary")
 
 
 def until(condition: Callable[[], bool], timeout_s: float, failing: str, scorer: Scorer | None = None) -> None:
@@ -89,5 +92,4 @@ def judged(bundle: LoadedBundle, deployment: Deployment, events: int) -> Verdict
     """
     expected, verdict = verdict_of(bundle, deployment)
     assert len(expected.scores) + len(expected.bad) == events
-    assert verdict.right, verdict
-    return verdict
+    return held(verdict)

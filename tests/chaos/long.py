@@ -1,19 +1,17 @@
-"""The long form: three scorers under load, and faults at random, one after the other; then the oracle.
+"""Faults at random, one after the other, on three scorers under load; then the oracle.
 
-``make chaos``, or ``python -m tests.chaos.long --faults 60``. The seed is printed; the same seed in
-``TENFOLD_CHAOS_SEED`` repeats the faults, their order and their pauses, though not what they meet.
+``python -m tests.chaos.long --seed 7``, a part of ``make chaos``. It ends after so many faults, and not before so many
+scorers were killed.
 """
 
 import argparse
-import os
+import itertools
 import random
 import signal
-import sys
 import tempfile
 import threading
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,12 +22,14 @@ from models.bundle import load_bundle, starter
 from tests.brokers import KafkaBroker, RedisServer
 from tests.chaos.conftest import CHAOS
 from tests.chaos.faults import StoppingScorer, stopped, until
-from tests.chaos.report import Report
+from tests.chaos.ledger import held, note, scaled
+from tests.chaos.report import KILL
 from tests.scorers import Deployment, Scorer, verdict_of
 from tests.topics import Topics
 from tests.traffic import Record, produce, traffic
 
-SEED = "TENFOLD_CHAOS_SEED"
+_FAULTS, _KILLS = 60, 30
+_RATE = 500.0
 _SCORERS = 3
 _SETTLE_S = 240.0
 _AT_WORK_S = 15.0
@@ -48,7 +48,7 @@ class Chaos:
     redis_server: RedisServer
     deployment: Deployment
     scorers: list[Scorer] = field(default_factory=list)
-    done: Counter[str] = field(default_factory=Counter)
+    kills: int = 0
 
     def any_scorer(self) -> Scorer:
         """Take a scorer out of the group of those that should run."""
@@ -59,7 +59,8 @@ class Chaos:
         for scorer in [scorer for scorer in self.scorers if not scorer.process.running]:
             code = scorer.process.end(signal.SIGTERM)
             if code == -signal.SIGKILL and isinstance(scorer, StoppingScorer):
-                self.done["kill -9 at a stage boundary"] += 1
+                self.kills += 1
+                note(f"{KILL} at a stage boundary")
             elif code != 1 or "scorer started" in scorer.log_text or "does not answer" not in scorer.log_text:
                 raise UnexpectedEndError(f"a scorer ended with {code}:\n{scorer.log_text[-3000:]}")
             self.scorers.remove(scorer)  # else it was started while Kafka or Redis was down, and said so
@@ -83,6 +84,7 @@ class Chaos:
     def kill_scorer(self) -> None:
         """kill -9 of a scorer."""
         self.any_scorer().kill()
+        self.kills += 1
 
     def stop_scorer(self) -> None:
         """SIGTERM to a scorer."""
@@ -115,8 +117,8 @@ class Chaos:
         time.sleep(self.rng.uniform(0, 2))
         self.kafka.restart()
 
-    def inject(self) -> None:
-        """Do one thing at random."""
+    def inject(self) -> str:
+        """Do one thing at random, and say what."""
         faults: dict[Callable[[], None], int] = {
             self.kill_scorer: 8,
             self.stop_scorer: 2,
@@ -128,7 +130,9 @@ class Chaos:
         }
         [fault] = self.rng.choices(list(faults), list(faults.values()))
         fault()
-        self.done[str(fault.__doc__).rstrip(".")] += 1
+        done = str(fault.__doc__).rstrip(".")
+        note(done)
+        return done
 
 
 def until_told(stop: threading.Event, seed: int) -> Iterator[Record]:
@@ -139,8 +143,13 @@ def until_told(stop: threading.Event, seed: int) -> Iterator[Record]:
         yield record
 
 
-def run(seed: int, faults: int, rate: float, directory: Path) -> Report:
-    """Break things ``faults`` times, let everything settle, ask the oracle."""
+def run(seed: int, directory: Path) -> None:
+    """Break things, let everything settle, ask the oracle.
+
+    Raises:
+        AssertionError: it has found something.
+        UnexpectedEndError: a scorer ended that nobody had killed.
+    """
     kafka, redis_server = KafkaBroker(directory), RedisServer(directory)
     kafka.start()
     redis_server.start(appendonly=True)
@@ -148,53 +157,43 @@ def run(seed: int, faults: int, rate: float, directory: Path) -> Report:
     deployment = Deployment.create(Topics(kafka.bootstrap), kafka.bootstrap, redis_server.url, group, directory)
     deployment.settings |= CHAOS
     chaos = Chaos(random.Random(seed), kafka, redis_server, deployment)
-    begun, stop = time.monotonic(), threading.Event()
+    stop = threading.Event()
     load = threading.Thread(
-        target=produce, args=(kafka.bootstrap, deployment.input_topic, until_told(stop, seed), rate), daemon=True
+        target=produce, args=(kafka.bootstrap, deployment.input_topic, until_told(stop, seed), _RATE), daemon=True
     )
     load.start()
     try:
-        for number in range(faults):
+        for number in itertools.count(1):
             chaos.fill_up()
+            if number > scaled(_FAULTS) and chaos.kills >= scaled(_KILLS):
+                break
             chaos.let_work()
-            chaos.inject()
-            print(f"fault {number + 1} of {faults}", dict(chaos.done), flush=True)
+            print(f"fault {number}, {chaos.kills} scorers killed before: {chaos.inject()}", flush=True)
         stop.set()
         load.join()
         for scorer in chaos.scorers:
             scorer.kill()
+            note(KILL)
         last = deployment.scorer()
         deployment.wait_until_scored([last], _SETTLE_S)
         until(lambda: last.get("/readyz")[0] == 200, 60, "not ready in the end", last)
         last.stop()
-        _, verdict = verdict_of(load_bundle(starter("default")), deployment)
+        held(verdict_of(load_bundle(starter("default")), deployment)[1], "faults at random")
     finally:
         stop.set()
         for scorer in chaos.scorers:
             scorer.kill()
         redis_server.discard()
         kafka.discard()
-    return Report(seed, time.monotonic() - begun, rate, dict(chaos.done), verdict)
 
 
 def main() -> None:
-    """Run the long form and write the report; exit with 1 if the oracle finds anything."""
+    """Run in a directory that is gone afterwards."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--faults", type=int, default=60)
-    parser.add_argument("--rate", type=float, default=500, help="events a second")
-    parser.add_argument("--report", type=Path, default=Path("chaos-report.md"))
+    parser.add_argument("--seed", type=int, required=True, help="of the faults, their order and their pauses")
     options = parser.parse_args()
-    # scorers inherit this process's environment, and refuse settings that they do not know
-    seed = int(os.environ.pop(SEED, "") or random.SystemRandom().randrange(10**9))
-    print(f"{SEED}={seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="tenfold-chaos-") as directory:
-        try:
-            report = run(seed, options.faults, options.rate, Path(directory))
-        except UnexpectedEndError as error:
-            sys.exit(f"{SEED}={seed}: {error}")
-    options.report.write_text(report.as_markdown())
-    print(report.as_markdown())
-    sys.exit(0 if report.verdict.right else 1)
+        run(options.seed, Path(directory))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from confluent_kafka import Producer
 from models.bundle import LoadedBundle
 from tests.chaos.conftest import CHAOS
 from tests.chaos.faults import StoppingScorer, judged, until
+from tests.chaos.ledger import note
 from tests.conftest import OwnKafka
 from tests.scorers import Deployment, Scorer
 from tests.topics import Topics
@@ -45,6 +46,7 @@ def test_the_broker_is_restarted_and_killed(own: Deployment, own_kafka: OwnKafka
         produce(own.bootstrap, own.input_topic, traffic(5_000, users=300, seed=seed))
         until(lambda s=seed: scorer.metric("tenfold_events_total") > s * 5_000 + 300, 60, "no events", scorer)
         take_away()
+        note(f"the broker: {take_away.__name__}")
         until(lambda: scorer.get("/readyz")[0] == 503, 30, "ready without Kafka", scorer)
         never_ready(scorer, for_s=4)
         own_kafka.restart()

@@ -12,6 +12,7 @@ from models.bundle import LoadedBundle
 from tests.brokers import RedisServer
 from tests.chaos.conftest import CHAOS
 from tests.chaos.faults import judged, until
+from tests.chaos.ledger import note
 from tests.chaos.relay import Relay
 from tests.scorers import Deployment
 from tests.topics import Topics
@@ -74,6 +75,7 @@ def test_a_failover_to_a_replica_that_had_not_received_the_last_writes(
         load.start()
         time.sleep(0.5)  # of load
         own_redis.kill()
+        note("failover to a replica that lacks writes")
         secondary.replicaof("NO", "ONE")
         relay.switch(follower.port)
     load.join()
@@ -88,6 +90,7 @@ def test_a_slow_redis_slows_scoring_and_nothing_else(own: Deployment, relay: Rel
     """Each answer takes 0.4 s. Without one round trip for all of a batch's windows, it would never catch up."""
     scorer = own.scorer().wait_until_ready()
     relay.delay_s = 0.2
+    note("a slow Redis")
     produce(own.bootstrap, own.input_topic, traffic(3_000, users=300, seed=1))
     own.wait_until_scored([scorer])
     until(lambda: scorer.get("/readyz")[0] == 200, 30, "not ready", scorer)

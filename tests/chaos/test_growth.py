@@ -5,6 +5,7 @@ from confluent_kafka.admin import AdminClient
 
 from models.bundle import LoadedBundle
 from tests.chaos.faults import judged, until
+from tests.chaos.ledger import note
 from tests.scorers import Deployment
 from tests.topics import grow
 from tests.traffic import produce, traffic
@@ -32,6 +33,7 @@ def test_what_is_sent_to_an_added_partition_is_scored(
     if not running:
         assert scorer.stop() == 0
     grow(AdminClient({"bootstrap.servers": deployment.bootstrap}), deployment.input_topic, 5)
+    note("partitions added")
     produce(deployment.bootstrap, deployment.input_topic, traffic(1_500, users=200, seed=2))
     if not running:
         scorer = deployment.scorer()

@@ -5,6 +5,7 @@ import redis
 
 from models.bundle import LoadedBundle
 from tests.chaos.faults import StoppingScorer, judged, stop_all, until
+from tests.chaos.ledger import note
 from tests.scorers import Deployment
 from tests.traffic import produce, traffic
 
@@ -33,6 +34,7 @@ def test_one_process_is_killed_at_every_boundary_and_restarted(deployment: Deplo
     with redis.Redis.from_url(deployment.redis_url) as client:
         for at, after in [("new-epoch", 1), ("catching-up", 2)]:
             client.flushall()
+            note("FLUSHALL")
             StoppingScorer(deployment, at, after).wait_until_dead()
     StoppingScorer(deployment, "catching-up", 1).wait_until_dead()  # on its way to where the one before did not come
     last = deployment.scorer()

@@ -17,6 +17,7 @@ from models.bundle import LoadedBundle
 from tests.brokers import RedisServer
 from tests.chaos.conftest import CHAOS
 from tests.chaos.faults import judged, until
+from tests.chaos.ledger import note
 from tests.scorers import Deployment, Scorer
 from tests.topics import Topics
 from tests.traffic import produce, traffic
@@ -77,6 +78,7 @@ def refused_for_a_while(
     scorer = deployment.scorer().wait_until_ready()
     half_scored(deployment, scorer)
     begin()
+    note("Redis refuses writes")
     other_half(deployment)
     until(lambda: scorer.get("/readyz")[0] == 503, 30, "ready while its windows cannot be saved", scorer)
     before = client.dbsize()
@@ -114,6 +116,7 @@ def test_flushall_again_and_again_at_full_load(deployment: Deployment, bundle: L
             produce(deployment.bootstrap, deployment.input_topic, traffic(1_000, users=300, seed=seed), rate=500)
             if len(times) >= 12 and times[-1] - times[0] > limit_s:
                 break
+    note("FLUSHALL", len(times))
     # what is lost while nothing comes in is noticed by the next batch
     produce(deployment.bootstrap, deployment.input_topic, traffic(1_000, users=300, seed=0))
     deployment.wait_until_scored(scorers)
@@ -135,6 +138,7 @@ def test_redis_is_killed_and_comes_back(
     half_scored(own, scorer)
     produce(own.bootstrap, own.input_topic, traffic(EVENTS // 2, users=300, seed=2))
     own_redis.kill()
+    note("kill -9 of Redis")
     until(lambda: scorer.get("/readyz")[0] == 503, 30, "ready without Redis", scorer)
     deadline = time.monotonic() + 2
     while time.monotonic() < deadline:
@@ -149,6 +153,7 @@ def test_without_traffic_a_redis_that_is_away_is_noticed_too(own: Deployment, ow
     own_redis.start()
     scorer = own.scorer().wait_until_ready()
     own_redis.kill()
+    note("kill -9 of Redis")
     until(lambda: scorer.get("/readyz")[0] == 503, 15, "ready without Redis", scorer)
     own_redis.restart()
     until(lambda: scorer.get("/readyz")[0] == 200, 15, "not ready with Redis back", scorer)
@@ -168,6 +173,7 @@ def test_client_pause(deployment: Deployment, bundle: LoadedBundle) -> None:
         for seed, mode in ((2, False), (3, True)):
             produce(deployment.bootstrap, deployment.input_topic, traffic(EVENTS // 4, users=300, seed=seed))
             client.client_pause(2_000, all=mode)
+            note("CLIENT PAUSE")
             time.sleep(3)
     finished(deployment, scorer, bundle)
 
@@ -230,6 +236,7 @@ def test_an_older_snapshot_is_restored(own: Deployment, own_redis: RedisServer, 
     produce(own.bootstrap, own.input_topic, traffic(EVENTS // 3, users=300, seed=2))
     own.wait_until_scored([scorer])
     own_redis.kill()
+    note("kill -9 of Redis")
     shutil.copy(data / "older.rdb", data / "dump.rdb")
     own_redis.restart()
     produce(own.bootstrap, own.input_topic, traffic(EVENTS // 3, users=300, seed=3))
@@ -245,6 +252,7 @@ def test_redis_is_stopped_and_goes_on(own: Deployment, own_redis: RedisServer, b
     scorer = own.scorer().wait_until_ready()
     half_scored(own, scorer)
     os.kill(own_redis.pid, signal.SIGSTOP)
+    note("SIGSTOP of Redis")
     other_half(own)
     until(lambda: scorer.get("/readyz")[0] == 503, 30, "ready without Redis", scorer)
     os.kill(own_redis.pid, signal.SIGCONT)
