@@ -9,6 +9,7 @@ over :data:`BUCKETS` hash tags, so that it is spread over the nodes of a Redis C
 What a version holds never changes: other contents are another version. The index is set last.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated
@@ -18,6 +19,7 @@ import numpy as np
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from models.context import PROFILE_KINDS, VALUES, Floats32, ProfileDefinition, ProfileKind
+from models.window import Ints
 
 BUCKETS = 16
 
@@ -69,9 +71,9 @@ class ProfileKeys:
         return [self.table(version, kind, bucket) for kind in PROFILE_KINDS for bucket in range(BUCKETS)]
 
 
-def bucket_of(entity: bytes) -> int:
-    """Return the bucket of a merchant's or a user's id."""
-    return crc32(entity) % BUCKETS
+def buckets_of(entities: Sequence[bytes]) -> Ints:
+    """Return the bucket of each id of a merchant or a user."""
+    return np.fromiter(map(crc32, entities), np.int64, len(entities)) % BUCKETS
 
 
 def pack_profiles(profiles: Floats32) -> list[bytes]:

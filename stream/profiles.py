@@ -5,7 +5,7 @@ the question is asked again. So no time passes for an index to be refreshed, and
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +24,7 @@ from models.context import (
 )
 from models.spec import BundleSpec
 from models.window import Ints
-from stream.profile_layout import PRIOR, WIDTH, WIRE, ProfileIndex, ProfileKeys, bucket_of
+from stream.profile_layout import PRIOR, WIDTH, WIRE, ProfileIndex, ProfileKeys, buckets_of
 
 log = logging.getLogger(__name__)
 
@@ -109,14 +109,12 @@ class ProfileTables:
             # who has no merchant asks for '', and is given the prior
             columns = [(merchants[row] or "").encode() for row in of_day], [users[row] for row in of_day]
             for place, (kind, ids) in enumerate(zip(PROFILE_KINDS, columns, strict=True)):
-                numbers: dict[bytes, int] = {}
-                of_event = [numbers.setdefault(entity, len(numbers)) for entity in ids]
-                of_entity = np.empty(len(numbers), np.int64)
-                for bucket, entities in _by_bucket(numbers).items():
-                    question.commands.append((self.keys.table(self._versions[day], kind, bucket), [PRIOR, *entities]))
-                    of_entity[[numbers[entity] for entity in entities]] = fields + 1 + np.arange(len(entities))
-                    fields += 1 + len(entities)
-                question.places[rows, place] = of_entity[of_event]
+                commands, places = _commands(ids)
+                question.commands.extend(
+                    (self.keys.table(self._versions[day], kind, bucket), of_bucket) for bucket, of_bucket in commands
+                )
+                question.places[rows, place] = fields + places
+                fields += sum(len(of_bucket) for _, of_bucket in commands)
         return question
 
     def read(self, question: Question, answers: Sequence[Sequence[bytes | None]]) -> Found:
@@ -146,8 +144,19 @@ def tables_for(spec: BundleSpec, topic: str) -> ProfileTables | None:
     return ProfileTables(ProfileKeys(topic, definition)) if spec.context else None
 
 
-def _by_bucket(entities: Iterable[bytes]) -> dict[int, list[bytes]]:
-    buckets: dict[int, list[bytes]] = {}
-    for entity in entities:
-        buckets.setdefault(bucket_of(entity), []).append(entity)
-    return buckets
+def _commands(ids: Sequence[bytes]) -> tuple[list[tuple[int, list[bytes]]], Ints]:
+    """Return bucket and fields of each command that asks for ``ids``, and the place of each id among all the fields."""
+    numbers: dict[bytes, int] = {}
+    of_id = [numbers.setdefault(entity, len(numbers)) for entity in ids]
+    entities = list(numbers)
+    buckets = buckets_of(entities)
+    order = np.argsort(buckets, kind="stable")
+    present, begins = np.unique(buckets[order], return_index=True)
+    ordered = [entities[row] for row in order.tolist()]
+    commands = [
+        (bucket, [PRIOR, *ordered[begin:end]])
+        for bucket, begin, end in zip(present.tolist(), begins, [*begins[1:], len(ordered)], strict=True)
+    ]
+    places = np.empty(len(entities), np.int64)
+    places[order] = np.arange(len(entities)) + np.searchsorted(present, buckets[order], side="right")  # with the priors
+    return commands, places[of_id]

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from models.context import KEPT_DAYS, PROFILE_KINDS, VALUES
 from stream.errors import TenfoldError
-from stream.profile_layout import BUCKETS, PRIOR, ProfileIndex, ProfileKeys, PublishedTable, bucket_of, pack_profiles
+from stream.profile_layout import BUCKETS, PRIOR, ProfileIndex, ProfileKeys, PublishedTable, buckets_of, pack_profiles
 from training.profiles_table import StoredTable
 
 #: A key expires so soon, until the index names its table.
@@ -122,8 +122,8 @@ def _write(client: redis.Redis, keys: ProfileKeys, table: StoredTable) -> None:
         profiles = _profiles(table, kind)
         while some := dict(islice(profiles, _AT_ONCE)):
             by_bucket: dict[int, dict[Any, Any]] = {}
-            for entity, profile in some.items():
-                by_bucket.setdefault(bucket_of(entity), {})[entity] = profile
+            for bucket, (entity, profile) in zip(buckets_of(list(some)).tolist(), some.items(), strict=True):
+                by_bucket.setdefault(bucket, {})[entity] = profile
             for bucket, mapping in by_bucket.items():
                 pipeline.hset(cast("str", keys.table(table.version, kind, bucket)), mapping=mapping)
             pipeline.execute()

@@ -18,7 +18,7 @@ from stream.profile_layout import (
     ProfileIndex,
     ProfileKeys,
     PublishedTable,
-    bucket_of,
+    buckets_of,
     pack_profiles,
 )
 from stream.profiles import ProfileTables
@@ -165,8 +165,9 @@ def test_a_table_that_is_published_while_a_batch_asks_is_the_one_it_gets() -> No
 def test_a_bucket_that_is_gone_or_damaged_is_missing_for_those_in_it_only() -> None:
     store = TablesStore()
     store.publish(DAY, ann=20, bob=40)
-    assert bucket_of(b"ann") != bucket_of(b"bob")
-    store.hashes[KEYS.table(f"{DAY:%d}", "user", bucket_of(b"ann"))][b"ann"] = b"short"
+    ann, bob = buckets_of([b"ann", b"bob"]).tolist()
+    assert ann != bob
+    store.hashes[KEYS.table(f"{DAY:%d}", "user", ann)][b"ann"] = b"short"
     scored = score(store, batch(("ann", 1, DAY), ("bob", 1, DAY)), ProfileTables(KEYS))
     assert scored.profile_days.tolist() == [NO_DAY, day_number(DAY)]
     assert scored.profiles_missing == 1
