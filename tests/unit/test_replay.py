@@ -42,7 +42,7 @@ class SeeingModel(LengthModel):
     def __init__(self) -> None:
         self.seen: list[Windows] = []
 
-    def score(self, windows: Windows) -> npt.NDArray[np.floating]:
+    def score(self, windows: Windows, context: npt.NDArray[np.float32] | None = None) -> npt.NDArray[np.floating]:  # noqa: ARG002
         self.seen.append(windows)
         return np.zeros(len(windows))
 
