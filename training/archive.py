@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 from functools import cached_property
-from pathlib import PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
 import fsspec
@@ -28,8 +27,8 @@ IMPORT = "import"
 
 TIME = pa.timestamp("ms", tz="UTC")
 
-_NAME = re.compile(r"([A-Za-z0-9._-]+)\+(\d+)\+(\d+)-(\d+)(?:\+([A-Za-z0-9_-]+))?\.parquet")
-_DAY = re.compile(r"date=(\d{4}-\d{2}-\d{2})")
+_DAY = re.compile(r"(?:.*/)?date=(\d{4}-\d{2}-\d{2})")
+_PATH = re.compile(r"([A-Za-z0-9._-]+)/date=(\d{4}-\d{2}-\d{2})/\1\+(\d+)\+(\d+)-(\d+)(?:\+([A-Za-z0-9_-]+))?\.parquet")
 
 
 class ArchiveError(TenfoldError):
@@ -119,12 +118,12 @@ class FileName(NamedTuple):
     @classmethod
     def parse(cls, path: str) -> "FileName | None":
         """Return what ``<topic>/date=…/<name>`` says; ``None`` if no archiver writes such a name."""
-        parts = PurePosixPath(path).parts
-        day, name = _DAY.fullmatch(parts[-2] if len(parts) == 3 else ""), _NAME.fullmatch(parts[-1] if parts else "")
-        if day is None or name is None or name[1] != parts[0]:
+        found = _PATH.fullmatch(path)
+        if found is None:
             return None
+        topic, day, partition, first, last, tag = found.groups()
         try:
-            return cls(name[1], date.fromisoformat(day[1]), int(name[2]), int(name[3]), int(name[4]), name[5] or "")
+            return cls(topic, date.fromisoformat(day), int(partition), int(first), int(last), tag or "")
         except ValueError:  # no such day
             return None
 
@@ -158,11 +157,11 @@ class Archive:
         self.fs.invalidate_cache()  # object stores remember their listings
         names = []
         for directory in self._list(topic):
-            day = _DAY.fullmatch(PurePosixPath(directory).name)
+            day = _DAY.fullmatch(directory)
             if day is None or (since and day[1] < since.isoformat()) or (until and day[1] >= until.isoformat()):
                 continue
             for path in self._list(directory):
-                if path.endswith(".parquet") and not PurePosixPath(path).name.startswith("."):
+                if path.endswith(".parquet") and "/." not in path:
                     name = FileName.parse(path)
                     if name is None:
                         raise ArchiveError(f"{self.url(path)} is not named as the archiver names files: move it away")
