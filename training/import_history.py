@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from stream.partitioner import partitions_of
 from training.archive import IMPORT, SCHEMAS, Archive, FileName, Kind
+from training.archive_reader import topic_id_of
 from training.archive_writer import write_rows
 from training.import_rules import conversion_sql
 from training.import_sources import Batch, UnusableHistoryError, read
@@ -154,10 +155,11 @@ def refuse_another(archive: Archive, topic: str, tag: str, partitions: int) -> N
         UnusableHistoryError: it holds another import, or has more partitions.
     """
     for name in archive.files(topic):
-        if name.tag.startswith(f"{IMPORT}-") and name.tag != tag:
+        # every import begins at 0, so that few files have to be opened
+        if name.tag != tag and name.first == 0 and topic_id_of(archive, name) == IMPORT:
             raise UnusableHistoryError(
-                f"{archive.url(topic)} holds another import ({name.tag}), whose rows are numbered as these would be: "
-                f"import all files in one command, into another directory or after removing *+{name.tag}.parquet"
+                f"{archive.url(topic)} holds another import ({name.path}), whose rows are numbered as these would be: "
+                "import all files in one command, into another directory or after removing that import's files"
             )
         if name.partition >= partitions:
             raise UnusableHistoryError(

@@ -229,6 +229,9 @@ def test_another_import_into_the_same_archive_is_refused(tmp_path: Path) -> None
         imported(tmp_path / "archive", written(tmp_path / "b.csv", [given(), given()]))
     with pytest.raises(UnusableHistoryError, match="holds another import"):
         imported(tmp_path / "archive", tmp_path / "a.csv", partitions=4)
+    put(open_archive(str(tmp_path / "by-hand")), transactions([0, 1], topic_id=IMPORT))
+    with pytest.raises(UnusableHistoryError, match="holds another import"):
+        imported(tmp_path / "by-hand", tmp_path / "a.csv")
 
 
 def test_history_comes_before_what_is_live_and_its_partitions_must_suffice(tmp_path: Path) -> None:
