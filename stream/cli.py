@@ -150,24 +150,94 @@ def watch(
 
 @app.command()
 def train(
-    data: Annotated[Path, typer.Option(help="Directory of transactions.parquet and labels.parquet.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Directory of transactions.parquet and labels.parquet.", metavar="DIR")
+    ] = None,
+    archive: Annotated[
+        str | None, typer.Option(help="In place of --data: the archive of the topics.", metavar="DIR|URL")
+    ] = None,
     preset: Annotated[Preset, typer.Option(help="What the model sees of a payment.")] = "default",
     epochs: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
     batch_size: Annotated[int, typer.Option(min=1, help="Windows a step; 512 is many times faster on a CPU.")] = 32,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, dropout and order.")] = 20,
     store: Annotated[Path, typer.Option(help="Where the bundle goes.")] = Path("models/store"),
+    first: Annotated[
+        str | None, typer.Option("--from", help="Archive: first day to train on.  [default: its first]", metavar="DAY")
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option("--to", help="Archive: day after the test.  [default: the last labelled]", metavar="DAY"),
+    ] = None,
+    label_delay: Annotated[str, typer.Option(help="Archive: how long a label is awaited.")] = "7d",
+    validation_days: Annotated[int, typer.Option(min=1, help="Archive: length of the validation.")] = 7,
+    test_days: Annotated[int, typer.Option(min=1, help="Archive: length of the test, which comes last.")] = 7,
+    honest: Annotated[
+        float, typer.Option(min=1, help="Archive: payments to learn from, for each fraud, that are none.")
+    ] = 50,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, the steps on stderr.")] = False,
 ) -> None:
     """Train the model on recorded payments and verdicts; write a bundle that scores.
 
-    Example: tenfold train --data data --preset default --batch-size 512
+    Example: tenfold train --archive /srv/archive --test-days 14 --batch-size 512
     """
-    from training.train_command import run
+    from training import train_command
 
+    if (data is None) == (archive is None):
+        raise typer.BadParameter("give one of --data, --archive")
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
-        trained = run(data, preset=preset, epochs=epochs, batch_size=batch_size, seed=seed, store=store)
+        if data is not None:
+            trained = train_command.run(
+                data, preset=preset, epochs=epochs, batch_size=batch_size, seed=seed, store=store
+            )
+        else:
+            from stream.settings import load
+
+            trained = train_command.run_on_archive(
+                archive or "",
+                load(),
+                train_command.Stretch(first, until, label_delay, validation_days, test_days),
+                honest,
+                preset=preset,
+                epochs=epochs,
+                batch_size=batch_size,
+                seed=seed,
+                store=store,
+            )
     if as_json:
         typer.echo(json.dumps(trained))
+
+
+@app.command()
+def backtest(
+    model: Annotated[Path, typer.Option(help="The bundle that scores.", metavar="BUNDLE")],
+    first: Annotated[str, typer.Option("--from", help="First day, by the payments' own times in UTC.", metavar="DAY")],
+    until: Annotated[str, typer.Option("--to", help="The day after the last.", metavar="DAY")],
+    out: Annotated[Path, typer.Option(help="Parquet file for the scores.", metavar="FILE")],
+    archive: ArchiveUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Score a stretch of the archive as the scorer would have, and say beside each score what became of the payment.
+
+    Example: tenfold backtest --model models/store/v2 --from 2026-01-01 --to 2026-02-01 --out scores.parquet
+    """
+    import time
+
+    from stream.settings import load
+    from training.extras import require_archive_extra
+
+    require_archive_extra()
+    from training.archive_command import url_of
+    from training.backtest_command import run
+
+    settings = load()
+    done = run(url_of(archive, settings), settings, model, first, until, out, time.monotonic)
+    if as_json:
+        typer.echo(json.dumps(done))
+        return
+    typer.echo(f"{done['events']:,} payments, {done['anomalies']:,} flagged, {done['events_per_second']:,} a second")
+    typer.echo(f"{done['labelled']:,} of them labelled, {done['frauds']:,} as fraud, in {out}")
+    if done["not_scorable"]:
+        typer.echo(f"{done['not_scorable']:,} more were left out: the model has no finite answer to them")
 
 
 @app.command()

@@ -28,7 +28,7 @@ a payment counts for {spec.window_max_age_ms / 86_400_000:g} days.
 {stretches}
 
 Label: {spec.label_rule}. Between training and validation lies the label delay of {spec.label_delay_days} days.
-{training} Frauds are not weighted or repeated, so probabilities keep the meaning of shares.
+{training} {_imbalance(dataset.train)}
 
 ## Measured on the test days
 
@@ -53,6 +53,15 @@ Frauds that one user's payments do not show, such as a skimmed merchant; windows
 {spec.sequence_length} payments are scored, with less to go by. Payments of other people in other places: train on
 your own.
 """
+
+
+def _imbalance(train: Part) -> str:
+    if train.honest_weight == 1:
+        return "Frauds are not weighted or repeated, so probabilities keep the meaning of shares."
+    return (
+        f"Of the training windows that are no fraud one in {train.honest_weight:.4g} was kept, at random, and weighs "
+        "as many as it stands for, so probabilities keep the meaning of shares."
+    )
 
 
 def _parts(dataset: Dataset) -> dict[str, Part]:

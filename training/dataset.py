@@ -57,14 +57,16 @@ class Part:
     is_fraud: npt.NDArray[np.float32]  # [n] 0 or 1, the label of the window's last event
     begin_ms: int  # event times are in [begin_ms, end_ms)
     end_ms: int
+    honest_weight: float = 1.0  # a window that is no fraud stands for so many
 
     def __len__(self) -> int:
         return len(self.is_fraud)
 
     @property
     def fraud_rate(self) -> float:
-        """Share of windows whose last event is a fraud."""
-        return float(self.is_fraud.mean())
+        """Share of windows whose last event is a fraud, those that were left out counted."""
+        frauds = float(self.is_fraud.sum())
+        return frauds / (frauds + self.honest_weight * (len(self) - frauds))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from training.dataset import Part
 from training.fit import Floats32, predict
 from training.metrics import ALERT_BUDGET, at_threshold, calibration, ranking, shuffle_steps
 
+_AT_ONCE = 65_536  # windows
+
 
 def evaluate(model: keras.Model, test: Part, threshold: float, seed: int) -> dict[str, Any]:
     """Return ``metrics.json``: of the test days, and of the same days with the order inside the windows shuffled.
@@ -19,11 +21,7 @@ def evaluate(model: keras.Model, test: Part, threshold: float, seed: int) -> dic
     loss, accuracy = _loss_and_accuracy(test.is_fraud, probabilities)
     rng = np.random.default_rng(seed)
     shuffled, history_shuffled = (
-        ranking(
-            test.is_fraud,
-            predict(model, shuffle_steps(test.features, test.windows.lengths, rng, keep_last=keep_last)),
-        )
-        for keep_last in (False, True)
+        ranking(test.is_fraud, _predict_shuffled(model, test, rng, keep_last=keep_last)) for keep_last in (False, True)
     )
     return {
         "loss": loss,
@@ -38,6 +36,15 @@ def evaluate(model: keras.Model, test: Part, threshold: float, seed: int) -> dic
         "shuffled": shuffled,
         "history_shuffled": history_shuffled,
     }
+
+
+def _predict_shuffled(model: keras.Model, test: Part, rng: np.random.Generator, *, keep_last: bool) -> Floats32:
+    probabilities = np.empty(len(test), np.float32)
+    for begin in range(0, len(test), _AT_ONCE):  # the features may be mapped from disk, and more than memory holds
+        rows = slice(begin, begin + _AT_ONCE)
+        shuffled = shuffle_steps(np.asarray(test.features[rows]), test.windows.lengths[rows], rng, keep_last=keep_last)
+        probabilities[rows] = predict(model, shuffled)
+    return probabilities
 
 
 def _loss_and_accuracy(is_fraud: Floats32, probabilities: Floats32) -> tuple[float, float]:

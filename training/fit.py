@@ -2,16 +2,23 @@
 
 import logging
 import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
 from models.lstm import build_lstm_model
 from training.dataset import Part
 
 PATIENCE = 3  # epochs without a better validation loss
+
+_NORMALISED_BY = 200_000  # windows, evenly over the training days; more would not change the constants
+_AT_ONCE = 4096  # windows of a batch where nothing is learned
+_PREDICTED = 65_536  # windows in memory
 
 Floats32 = npt.NDArray[np.float32]
 
@@ -23,7 +30,9 @@ def build_for(train: Part) -> keras.Model:
     says is worth more. The rarity is met by the output's bias instead, which starts at the log odds of the training
     days, so that the first epochs are not spent on learning that frauds are rare.
     """
-    steps = train.features[np.arange(train.features.shape[1]) < train.windows.lengths[:, None]]
+    some = np.unique(np.linspace(0, len(train) - 1, min(len(train), _NORMALISED_BY), dtype=np.int64))
+    features = train.features[some]
+    steps = features[np.arange(features.shape[1]) < train.windows.lengths[some, None]]
     mean, deviation = steps.mean(axis=0, dtype=np.float64), steps.std(axis=0, dtype=np.float64)
     scale = 1 / np.where(deviation > 0, deviation, 1.0)
     model = build_lstm_model(*train.features.shape[1:], scale=scale.tolist(), offset=(-mean * scale).tolist())
@@ -33,30 +42,79 @@ def build_for(train: Part) -> keras.Model:
 
 
 def fit(
-    model: keras.Model, train: Part, validation: Part, *, epochs: int, batch_size: int, checkpoint: Path, verbose: int
+    model: keras.Model,
+    train: Part,
+    validation: Part,
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    scratch: Path,
+    verbose: int,
 ) -> keras.callbacks.History:
     """Train until ``epochs`` or until the validation loss has not improved for :data:`PATIENCE`; keep the best weights.
 
     The loss decides, not the AUC: it is a proper score of the probability that is served, and with few frauds in the
-    validation days the AUC moves by luck. Each better model is saved to ``checkpoint`` (``.keras``).
+    validation days the AUC moves by luck.
+
+    Where honest windows were left out of the training days, each that is left weighs as many as it stands for. The loss
+    is then that of all windows, in expectation, and the probabilities need no correction.
+
+    Weights and optimizer are saved to ``scratch`` with every epoch: a run that was killed goes on from there when it is
+    called again with the same model, data and options, but looks for the best weights among the epochs that follow
+    only, and may end with others than an uninterrupted run. Each better model is saved there as ``best.keras``.
     """
+    steps = math.ceil(len(train) / batch_size)
+
+    def shuffled() -> Iterator[tuple[Floats32, Floats32, Floats32]]:
+        # the optimizer counts on after an interruption, so that the order goes on as well
+        epoch = int(model.optimizer.iterations.numpy()) // steps
+        order = np.random.default_rng([seed, epoch]).permutation(len(train))
+        for begin in range(0, len(order), batch_size):
+            rows = np.sort(order[begin : begin + batch_size])  # in order on disk
+            is_fraud = train.is_fraud[rows]
+            yield train.features[rows], is_fraud, weights[is_fraud.astype(np.int64)]
+
+    # over their mean, so that the loss stands beside that of validation
+    weights = np.array([train.honest_weight, 1.0]) / (1 + (train.honest_weight - 1) * (1 - train.is_fraud.mean()))
+    weights = weights.astype(np.float32)
+
+    def in_order() -> Iterator[tuple[Floats32, Floats32]]:
+        for begin in range(0, len(validation), _AT_ONCE):
+            rows = slice(begin, begin + _AT_ONCE)
+            yield np.asarray(validation.features[rows]), validation.is_fraud[rows]
+
+    model.optimizer.build(
+        model.trainable_variables
+    )  # what an interrupted run left is read into variables that are there
+    features = tf.TensorSpec((None, *train.features.shape[1:]), tf.float32)
+    column = tf.TensorSpec((None,), tf.float32)
     return model.fit(
-        train.features,
-        train.is_fraud,
-        validation_data=(validation.features, validation.is_fraud),
+        _streamed(shuffled, (features, column, column), steps),
+        validation_data=_streamed(in_order, (features, column), math.ceil(len(validation) / _AT_ONCE)),
         epochs=epochs,
-        batch_size=batch_size,
+        shuffle=False,  # done above
         verbose=verbose,
         callbacks=[
+            keras.callbacks.BackupAndRestore(scratch / "interrupted"),
             keras.callbacks.EarlyStopping("val_loss", patience=PATIENCE, restore_best_weights=True, verbose=1),
-            keras.callbacks.ModelCheckpoint(checkpoint, "val_loss", save_best_only=True),
+            keras.callbacks.ModelCheckpoint(scratch / "best.keras", "val_loss", save_best_only=True),
         ],
     )
 
 
+def _streamed(batches: Callable[[], Iterator[Any]], signature: Any, steps: int) -> Any:
+    data = tf.data.Dataset.from_generator(batches, output_signature=signature)
+    return data.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)
+
+
 def predict(model: keras.Model, features: Floats32) -> Floats32:
-    """Return the model's probabilities, ``float32 [n]``."""
-    return np.asarray(model.predict(features, batch_size=4096, verbose=0), np.float32)[:, 0]
+    """Return the model's probabilities, ``float32 [n]``; ``features`` may be mapped from disk."""
+    probabilities = np.empty(len(features), np.float32)
+    for begin in range(0, len(features), _PREDICTED):
+        rows = slice(begin, begin + _PREDICTED)
+        probabilities[rows] = model.predict(np.asarray(features[rows]), batch_size=_AT_ONCE, verbose=0)[:, 0]
+    return probabilities
 
 
 def save(model: keras.Model, keras_path: Path, h5_path: Path) -> None:

@@ -42,6 +42,14 @@ FROM transactions
 """
 
 
+_COUNTS = """
+SELECT count(*), coalesce(sum(is_fraud::BIGINT), 0)
+FROM transactions ANTI JOIN repeats USING (topic_id, "partition", "offset")
+LEFT JOIN ({labels}) USING (transaction_id)
+WHERE epoch_ms(created_at) >= $begin_ms AND epoch_ms(created_at) < $end_ms
+"""
+
+
 class Summary(NamedTuple):
     """What an archive holds for training, and what of it was of no use."""
 
@@ -84,6 +92,22 @@ class Verdicts:
         found[known] = self.is_fraud[at[known]]
         return found
 
+    def of_frauds(self) -> "Verdicts":
+        """Return the labels that say fraud: all that training asks for."""
+        return Verdicts(
+            self.ids[self.is_fraud],
+            self.is_fraud[self.is_fraud],
+            self.labelled_at_ms[self.is_fraud],
+            self.landed_at_ms[self.is_fraud],
+        )
+
+
+class Counts(NamedTuple):
+    """Transactions of a stretch of time, each id once."""
+
+    transactions: int
+    frauds: int  # by the labels in force at an instant
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -104,6 +128,12 @@ class Labels:
         return Verdicts(
             ids[order], *(found[name].to_numpy()[order] for name in ("is_fraud", "labelled_at_ms", "landed_at_ms"))
         )
+
+    def counts(self, begin_ms: int, end_ms: int, landed_by_ms: int) -> Counts:
+        """Return what there is between two event times, as labelled by an instant."""
+        parameters = {"begin_ms": begin_ms, "end_ms": end_ms, "landed_by_ms": landed_by_ms}
+        [row] = self.connection.execute(_COUNTS.format(labels=_sql("labels")), parameters).fetchall()
+        return Counts(*row)
 
     def repeats(self, partition: int) -> pa.Table:
         """Return ``(topic_id, offset)`` of the rows of a partition whose transaction id is that of an earlier row."""

@@ -96,7 +96,7 @@ def write_partition(archive: Archive, partition: int, plan: Plan, repeats: pa.Ta
         sequence_length=plan.sequence_length,
         max_age_ms=plan.max_age_ms,
         columns=_ROWS,
-        **read_days(plan.periods.begin_ms, plan.periods.end_ms, plan.max_age_ms),
+        since=first_file_day(plan.periods.begin_ms, plan.max_age_ms),
     )
     with ExitStack() as stack:
         files = {part: _open_columns(directory, part, partition, stack) for part in Part}
@@ -115,16 +115,12 @@ def write_partition(archive: Archive, partition: int, plan: Plan, repeats: pa.Ta
                 streams[part].write_table(chunk.rows.select(_ID_SCHEMA.names).take(rows))
 
 
-def read_days(begin_ms: int, end_ms: int, max_age_ms: int) -> dict[str, date]:
-    """Return which days' files hold what the windows of events in ``[begin_ms, end_ms)`` are made of.
+def first_file_day(begin_ms: int, max_age_ms: int) -> date:
+    """Return the first day whose files hold what the windows of events from ``begin_ms`` on are made of.
 
-    A record may arrive a day before its event time. It may also arrive any time after it; one that arrives more than a
-    week later is left out.
+    A record arrives at most a day before its event time (:data:`stream.decode.MAX_AHEAD_MS`).
     """
-    return {
-        "since": day_date((begin_ms - max_age_ms) // DAY_MS) - timedelta(days=1),
-        "until": day_date(end_ms // DAY_MS) + timedelta(days=8),
-    }
+    return day_date((begin_ms - max_age_ms) // DAY_MS) - timedelta(days=1)
 
 
 def put_together(directory: Path, partitions: Iterable[int], sequence_length: int) -> dict[Part, Samples]:

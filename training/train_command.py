@@ -1,10 +1,19 @@
 """``tenfold train``: the training job, where TensorFlow is installed."""
 
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stream.errors import TenfoldError
+from stream.settings import Settings
+
+if TYPE_CHECKING:
+    from training.job import Trained
 
 _NEEDED = ("tensorflow", "keras", "pandas", "pyarrow")
 
@@ -19,9 +28,7 @@ def run(data: Path, **options: Any) -> dict[str, Any]:
     Raises:
         TrainError: TensorFlow is missing, or the data does not serve.
     """
-    missing = [name for name in _NEEDED if find_spec(name) is None]  # looked up only: to import them takes seconds
-    if missing:
-        raise TrainError(f"training needs {', '.join(missing)}: pip install 'tenfold[training]'")
+    _require(_NEEDED)
     absent = [name for name in ("transactions.parquet", "labels.parquet") if not (data / name).is_file()]
     if absent:
         raise TrainError(f"no {' and no '.join(absent)} in {data}: `tenfold simulate --to {data}` makes both")
@@ -32,9 +39,93 @@ def run(data: Path, **options: Any) -> dict[str, Any]:
         trained = train(data, **options)
     except (TrainingDataError, FileExistsError) as error:
         raise TrainError(str(error)) from None
+    return _told(trained)
+
+
+class Stretch(NamedTuple):
+    """The options that say which days of an archive are for what."""
+
+    first: str | None  # ISO dates
+    until: str | None
+    label_delay: str  # such as 7d
+    validation_days: int
+    test_days: int
+
+
+def run_on_archive(
+    url: str, settings: Settings, stretch: Stretch, honest_per_fraud: float, **options: Any
+) -> dict[str, Any]:
+    """Train on an archive with the options of :class:`training.job.Job`; return what :func:`run` does, and the summary.
+
+    Raises:
+        TrainError: TensorFlow is missing, an option means nothing, or the archive does not serve.
+    """
+    _require((*_NEEDED, "duckdb", "fsspec"))
+    first, until = (_day(name, value) for name, value in (("--from", stretch.first), ("--to", stretch.until)))
+    label_delay_days = _days(stretch.label_delay)
+
+    from models.window import SEQUENCE_LENGTH, WINDOW_MAX_AGE_MS  # noqa: PLC0415 - not where the extra is missing
+    from training.archive import open_archive  # noqa: PLC0415
+    from training.archive_dataset import Wanted, dataset_of  # noqa: PLC0415
+    from training.dataset import TrainingDataError  # noqa: PLC0415
+    from training.job import Job, say  # noqa: PLC0415
+    from training.profiles import Topics  # noqa: PLC0415
+
+    try:
+        job = Job(**options, label_delay_days=label_delay_days, h5=None, zone="UTC", created_at=datetime.now(UTC))
+        wanted = Wanted(
+            features=job.features,
+            sequence_length=SEQUENCE_LENGTH,
+            max_age_ms=WINDOW_MAX_AGE_MS,
+            zone=job.zone,
+            first=first,
+            until=until,
+            label_delay_days=label_delay_days,
+            validation_days=stretch.validation_days,
+            test_days=stretch.test_days,
+            honest_per_fraud=honest_per_fraud,
+            seed=job.seed,
+        )
+        job.store.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=job.store, prefix=".columns.") as columns:
+            say("Loading transaction sequences…")
+            topics = Topics(settings.input_topic, settings.labels_topic)
+            made = dataset_of(open_archive(url), topics, wanted, Path(columns), processes=len(os.sched_getaffinity(0)))
+            say("Preparing sequences…")
+            days, summary = made.periods.described(), made.summary._asdict()
+            for name, (begin, last) in days.items():
+                say(f"{name}: {begin} to {last}")
+            say(", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in summary.items()))
+            trained = job.run(made.dataset, {"days": days, "archive": summary, "split": "time"})
+    except (TrainingDataError, FileExistsError) as error:
+        raise TrainError(str(error)) from None
+    return _told(trained) | {"days": days, "archive": summary}
+
+
+def _require(packages: Sequence[str]) -> None:
+    missing = [name for name in packages if find_spec(name) is None]  # looked up only: to import them takes seconds
+    if missing:
+        raise TrainError(f"training needs {', '.join(missing)}: pip install 'tenfold[training]'")
+
+
+def _told(trained: "Trained") -> dict[str, Any]:
     return {
         "bundle": str(trained.bundle),
         "model_version": trained.bundle.name,
         "epochs": len(trained.history.epoch),
         "metrics": trained.metrics,
     }
+
+
+def _day(option: str, text: str | None) -> date | None:
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise TrainError(f"{option} {text}: give a day such as 2026-01-31") from None
+
+
+def _days(text: str) -> int:
+    found = re.fullmatch(r"(\d{1,3})d", text)
+    if found is None:
+        raise TrainError(f"--label-delay {text}: give whole days, such as 7d")
+    return int(found[1])

@@ -4,46 +4,27 @@
 """
 
 import argparse
-import platform
 import sys
-import tempfile
-from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from models.bundle import write_bundle
 from models.features import PRESETS
 from models.lstm import build_lstm_model
-from models.spec import BundleSpec
 from models.window import SEQUENCE_LENGTH, WINDOW_MAX_AGE_MS
-from training.card import model_card
-from training.dataset import Part, TrainingDataError, read_history, split
-from training.evaluate import evaluate
-from training.fit import build_for, fit, predict, save
-from training.metrics import threshold_for
+from training.dataset import TrainingDataError, read_history, split
+from training.job import Job, Trained, say
 from training.sequence_processor import SequenceProcessor
 
 __all__ = ["Trained", "build_lstm_model", "main", "prepare_sequences", "train", "train_lstm"]
 
 DATA, STORE, H5 = Path("data"), Path("models/store"), Path("models/lstm_fraud_model.h5")
 EPOCHS, BATCH_SIZE, SEED, LABEL_DELAY_DAYS = 20, 32, 20, 7
-LABEL_RULE = "that of the window's last event, as landed at the cut-off; none by then is not fraud"
-
-
-class Trained(NamedTuple):
-    """What :func:`train` made."""
-
-    bundle: Path
-    metrics: dict[str, Any]
-    model: keras.Model
-    history: keras.callbacks.History
 
 
 def prepare_sequences(
@@ -100,106 +81,23 @@ def train(
         FileExistsError: the store has a bundle of that version.
         ValueError: there is no such preset.
     """
-    if preset not in PRESETS:
-        raise ValueError(f"no preset {preset!r}; there is {', '.join(PRESETS)}")
-    created_at = created_at or datetime.now(UTC)
-    model_version = model_version or f"{preset}-{created_at:%Y%m%dT%H%M%SZ}"
-    if (store / model_version).exists():
-        raise FileExistsError(
-            f"{store / model_version} exists, and a bundle is never overwritten: name another version"
-        )
-    features = PRESETS[preset]
-
-    _say("Loading transaction sequences…")
+    job = Job(
+        preset=preset,
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        store=store,
+        h5=h5,
+        label_delay_days=label_delay_days,
+        zone=zone,
+        created_at=created_at or datetime.now(UTC),
+        model_version=model_version,
+    )
+    say("Loading transaction sequences…")
     history = read_history(data)
-    _say("Preparing sequences…")
-    dataset = split(history, features, max_age_ms=WINDOW_MAX_AGE_MS, zone=zone, label_delay_days=label_delay_days)
-    _say(f"Created {len(dataset)} sequences")
-    _say("Building LSTM model…")
-    keras.utils.set_random_seed(seed)
-    model = build_for(dataset.train)
-    model.summary(print_fn=_say)
-    _say("Training…")
-    with tempfile.TemporaryDirectory(dir=_made(store), prefix=f".{model_version}.") as scratch:
-        training = fit(
-            model,
-            dataset.train,
-            dataset.validation,
-            epochs=epochs,
-            batch_size=batch_size,
-            checkpoint=Path(scratch) / "best.keras",
-            verbose=1 if sys.stdout.isatty() else 2,
-        )
-        _say("Evaluating…")
-        threshold = threshold_for(predict(model, dataset.validation.features))
-        metrics = evaluate(model, dataset.test, threshold, seed)
-        _say(f"Test Loss: {metrics['loss']:.4f}")
-        _say(f"Test Accuracy: {metrics['accuracy']:.4f}")
-        _say(f"Test AUC: {metrics['auc']:.4f}")
-
-        spec = BundleSpec(
-            model_version=model_version,
-            preset=preset,
-            features=features,
-            sequence_length=SEQUENCE_LENGTH,
-            window_max_age_ms=WINDOW_MAX_AGE_MS,
-            zone=zone,
-            context=(),
-            threshold=threshold,
-            trained_from=_instant(dataset.train.begin_ms),
-            trained_to=_instant(dataset.train.end_ms),
-            label_rule=LABEL_RULE,
-            label_delay_days=label_delay_days,
-            seed=seed,
-            created_at=created_at,
-            libraries={
-                "python": platform.python_version(),
-                **{name: version(name) for name in ("keras", "numpy", "onnx", "onnxruntime", "tensorflow")},
-            },
-        )
-        keras_path, h5_path = Path(scratch) / "model.keras", Path(scratch) / "model.h5"
-        save(model, keras_path, h5_path)
-        golden = _golden_windows(dataset.test)
-        how = f"Adam, batches of {batch_size}, {len(training.epoch)} of at most {epochs} epochs, seed {seed}."
-        write_bundle(
-            store / model_version,
-            keras_path=keras_path,
-            h5_path=h5_path,
-            spec=spec,
-            metrics=metrics,
-            golden_windows=golden.windows,
-            golden_probabilities=predict(model, golden.features),
-            card=model_card(spec, metrics, dataset, how),
-        )
-        if h5 is not None:
-            _made(h5.parent)
-            h5_path.replace(h5)
-            _say(f"Model saved to {h5}")
-    if not (store / "champion").exists():
-        (store / "champion").write_text(f"{model_version}\n", encoding="utf-8")
-    _say(f"Bundle {store / model_version}")
-    return Trained(store / model_version, metrics, model, training)
-
-
-def _golden_windows(test: Part) -> Part:
-    """Return some of the test windows: four of every length that occurs, and the sixteen latest frauds."""
-    rows = [np.flatnonzero(test.windows.lengths == length)[:4] for length in range(1, SEQUENCE_LENGTH + 1)]
-    rows.append(np.flatnonzero(test.is_fraud)[-16:])
-    some = np.unique(np.concatenate(rows))
-    return replace(test, windows=test.windows.take(some), features=test.features[some], is_fraud=test.is_fraud[some])
-
-
-def _instant(epoch_ms: int) -> datetime:
-    return datetime.fromtimestamp(epoch_ms / 1000, UTC)
-
-
-def _made(directory: Path) -> Path:
-    directory.mkdir(parents=True, exist_ok=True)
-    return directory
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
+    say("Preparing sequences…")
+    dataset = split(history, job.features, max_age_ms=WINDOW_MAX_AGE_MS, zone=zone, label_delay_days=label_delay_days)
+    return job.run(dataset)
 
 
 def main() -> None:

@@ -119,16 +119,9 @@ def as_rows(samples: Samples) -> list[tuple[list[Entry], bool, int, str | None, 
     ]
 
 
-def timely(seed: int, events: int = 400) -> Past:
-    """Return a random past whose transactions arrive within a week, so that their files are read."""
-    past = random_past(seed, "UTC", 7, BEGIN, 45, events)
-    payments = [p for p in past.payments if p.arrived_at - p.created_at < 7 * DAY_MS]
-    return Past(payments, past.labels, past.zone, past.label_delay_days)
-
-
 @pytest.mark.parametrize("seed", [1, 2])
 def test_every_part_has_its_windows_with_the_labels_that_were_known(seed: int, tmp_path: Path) -> None:
-    past = timely(seed)
+    past = random_past(seed, "UTC", 7, BEGIN, 45, 400)
     for part, samples in sampled(past, tmp_path).items():
         rows = expected(past, part)
         assert len(rows) > 15
@@ -137,7 +130,7 @@ def test_every_part_has_its_windows_with_the_labels_that_were_known(seed: int, t
 
 
 def test_sampling_leaves_out_honest_training_windows_only_and_the_same_ones_each_time(tmp_path: Path) -> None:
-    past = timely(3, 3000)
+    past = random_past(3, "UTC", 7, BEGIN, 45, 3000)
     whole, some = sampled(past, tmp_path), sampled(past, tmp_path, 0.25)
     for part in (Part.VALIDATION, Part.TEST):
         assert as_rows(some[part]) == as_rows(whole[part])

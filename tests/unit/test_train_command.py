@@ -1,0 +1,63 @@
+"""``tenfold train --archive``: options, the steps, the bundle."""
+
+import json
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+pa = pytest.importorskip("pyarrow", reason="needs the training extra")
+pytest.importorskip("duckdb", reason="needs the training extra")
+pytest.importorskip("tensorflow", reason="needs the training extra")
+
+from typer.testing import CliRunner  # noqa: E402
+
+from stream.cli import app  # noqa: E402
+from tests.profile_archives import archive_past  # noqa: E402
+from tests.profile_reference import random_past  # noqa: E402
+from training.archive import open_archive  # noqa: E402
+from training.train_command import TrainError  # noqa: E402
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--from", "yesterday"], "--from yesterday: give a day such as"),
+        (["--label-delay", "week"], "--label-delay week: give whole days"),
+        ([], "holds no transaction"),
+    ],
+)
+def test_options_that_mean_nothing_and_an_empty_archive_are_said(
+    options: list[str], message: str, tmp_path: Path
+) -> None:
+    result = CliRunner().invoke(app, ["train", "--archive", str(tmp_path), "--store", str(tmp_path / "s"), *options])
+    assert isinstance(result.exception, TrainError)
+    assert message in str(result.exception)
+
+
+def test_data_or_an_archive_but_not_both(tmp_path: Path) -> None:
+    for options in ([], ["--data", str(tmp_path), "--archive", str(tmp_path)]):
+        assert CliRunner().invoke(app, ["train", *options]).exit_code == 2
+
+
+@pytest.mark.training
+def test_an_archive_becomes_a_bundle_that_says_what_it_was_made_of(tmp_path: Path) -> None:
+    from models.bundle import load_bundle  # noqa: PLC0415
+
+    past = random_past(1, "UTC", 7, date(2026, 2, 20), 45, 1500)
+    archive_past(past, open_archive(str(tmp_path / "archive")))
+    store = tmp_path / "store"
+    arguments = ["--archive", str(tmp_path / "archive"), "--store", str(store), "--to", "2026-04-01", "--honest", "1"]
+    few = ["--epochs", "1", "--batch-size", "256", "--validation-days", "5", "--test-days", "6", "--json"]
+
+    result = CliRunner().invoke(app, ["train", *arguments, *few])
+
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    bundle = load_bundle(Path(told["bundle"])).bundle
+    assert bundle.metrics["days"] == told["days"]
+    assert told["days"]["test"] == ["2026-03-26", "2026-03-31"]
+    assert told["archive"]["transactions"] == len({payment.transaction for payment in past.payments})
+    assert bundle.metrics["n"] > 100
+    assert "Of the training windows that are no fraud one in" in (bundle.directory / "card.md").read_text()
+    assert sorted(path.name for path in store.iterdir()) == ["champion", bundle.directory.name]

@@ -1,0 +1,154 @@
+"""From the archive to what the network learns from: replay, labels, a split by time, honest windows sampled.
+
+All that grows with the archive is on disk: partitions are replayed side by side, each in a process of its own.
+"""
+
+import multiprocessing
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from models.context import DAY_MS, day_number
+from models.features import step_features
+from training.archive import Archive, partitions
+from training.dataset import Dataset, TrainingDataError
+from training.dataset import Part as Windowed
+from training.labels import Counts, Summary, open_labels
+from training.periods import Part, Periods, split_by_time
+from training.profiles import Topics
+from training.samples import Plan, Samples, first_file_day, put_together, write_partition
+
+_AT_ONCE = 65_536  # windows whose features are in memory
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which windows are wanted, and how they are seen."""
+
+    features: Sequence[str]
+    sequence_length: int
+    max_age_ms: int
+    zone: str
+    first: date | None  # day that training begins with; the archive's first
+    until: date | None  # day after the test; the last that is labelled
+    label_delay_days: int
+    validation_days: int
+    test_days: int
+    honest_per_fraud: float  # of the training windows that are no fraud, so many are kept for each fraud
+    seed: int
+
+
+class Made(NamedTuple):
+    """A dataset and what it was made of."""
+
+    dataset: Dataset
+    periods: Periods
+    summary: Summary
+
+
+def dataset_of(archive: Archive, topics: Topics, wanted: Wanted, directory: Path, processes: int = 1) -> Made:
+    """Replay the archive and return its windows in three stretches of time; their columns are files in ``directory``.
+
+    Labels are as they had landed when validation begins for the training days, and as they are known now for the
+    others: the model is trained as it would have been then.
+
+    Args:
+        archive: where transactions and labels are.
+        topics: their topics.
+        wanted: which windows.
+        directory: where the columns go: some 700 bytes a window.
+        processes: so many partitions are replayed at once.
+
+    Raises:
+        TrainingDataError: the archive is empty, or there is no fraud in one of the stretches.
+        training.periods.PeriodError: it does not reach far enough.
+        training.archive.ArchiveError: it cannot be read.
+    """
+    since = None if wanted.first is None else first_file_day(day_number(wanted.first) * DAY_MS, wanted.max_age_ms)
+    with open_labels(archive, topics, since=since, scratch=directory) as labels:
+        extent = labels.extent()
+        if extent is None:
+            raise TrainingDataError(
+                f"the archive at {archive.url(topics.transactions)} holds no transaction: `tenfold archive run` or "
+                "`tenfold import` fills it"
+            )
+        periods = split_by_time(
+            extent,
+            first=wanted.first,
+            until=wanted.until,
+            label_delay_days=wanted.label_delay_days,
+            validation_days=wanted.validation_days,
+            test_days=wanted.test_days,
+        )
+        summary = labels.summary(extent.known_ms)
+        landed_by = {part: periods.validation_ms if part is Part.TRAINING else extent.known_ms for part in Part}
+        counts = {part: labels.counts(*periods.bounds(part), landed_by[part]) for part in Part}
+        _check(counts, periods, summary)
+        share = _share_of_honest(counts[Part.TRAINING], wanted.honest_per_fraud)
+        plan = Plan(
+            topics.transactions,
+            wanted.sequence_length,
+            wanted.max_age_ms,
+            periods,
+            {part: labels.as_of(landed_by[part]).of_frauds() for part in Part},
+            share,
+            wanted.seed,
+        )
+        buckets = partitions(archive.files(topics.transactions, since=since))
+        repeats = {partition: labels.repeats(partition) for partition in buckets}
+    _write(archive, plan, repeats, directory, processes)
+    samples = put_together(directory, buckets, wanted.sequence_length)
+    parts = [
+        _windowed(samples[part], directory / f"{part}.features.npy", periods.bounds(part), wanted) for part in Part
+    ]
+    train, validation, test = parts
+    return Made(Dataset(replace(train, honest_weight=1 / share), validation, test), periods, summary)
+
+
+def _check(counts: Mapping[Part, Counts], periods: Periods, summary: Summary) -> None:
+    for part, (transactions, frauds) in counts.items():
+        if not 0 < frauds < transactions:
+            begin, last = periods.described()[part]
+            raise TrainingDataError(
+                f"of the {transactions:,} {part} transactions, {begin} to {last}, {frauds:,} are labelled as fraud, "
+                f"and both kinds are needed: the archive has {summary.labels:,} labels, {summary.labels_of_unknown:,} "
+                "of unknown transactions; archive more days, or give others"
+            )
+
+
+def _share_of_honest(counts: Counts, honest_per_fraud: float) -> float:
+    return min(1.0, honest_per_fraud * counts.frauds / (counts.transactions - counts.frauds))
+
+
+def _write(archive: Archive, plan: Plan, repeats: Mapping[int, pa.Table], directory: Path, processes: int) -> None:
+    if processes == 1:
+        for partition, repeated in repeats.items():
+            write_partition(archive, partition, plan, repeated, directory)
+        return
+    # a fork would inherit the threads' locks of Arrow and DuckDB, but not the threads
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(processes, len(repeats)), context) as pool:
+        written = [
+            pool.submit(write_partition, archive, partition, plan, repeated, directory)
+            for partition, repeated in repeats.items()
+        ]
+        for each in written:
+            each.result()
+
+
+def _windowed(samples: Samples, path: Path, bounds: tuple[int, int], wanted: Wanted) -> Windowed:
+    """Return samples with their features, which become a file."""
+    shape = (len(samples), wanted.sequence_length, len(wanted.features))
+    features = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+    for begin in range(0, len(samples), _AT_ONCE):
+        rows = slice(begin, begin + _AT_ONCE)
+        features[rows] = step_features(samples.windows.take(rows), wanted.features, wanted.zone)
+    features.flush()
+    mapped = np.load(path, mmap_mode="r")
+    return Windowed(samples.windows, mapped, samples.is_fraud.astype(np.float32), *bounds)

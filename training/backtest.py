@@ -1,0 +1,242 @@
+"""Scores of the archive's events as serving would have made them: replay, profiles of each day, the bundle's model."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from models.bundle import LoadedBundle
+from models.context import (
+    DAY_MS,
+    NO_DAY,
+    PROFILE_KINDS,
+    Profiled,
+    ProfileDefinition,
+    context_columns,
+    day_number,
+    replayed_profile_day,
+)
+from models.window import Ints, Windows
+from stream.encode import rounded
+from stream.errors import TenfoldError
+from training.archive import SCHEMAS, TIME, Archive, Kind, partitions
+from training.labels import Verdicts, open_labels
+from training.profiles import Profiles, Topics, open_profiles
+from training.replay import Replayed, id_hashes, replay_partition
+from training.samples import first_file_day
+
+_ROWS = (
+    *("topic_id", "partition", "offset", "kafka_timestamp"),
+    *("transaction_id", "user_id", "merchant_id", "amount", "created_at"),
+)
+
+#: The score message, the record that it answers, and what is known of the truth by now.
+SCHEMA = pa.schema(
+    [
+        *(
+            SCHEMAS[Kind.SCORES].field(name)
+            for name in (
+                "transaction_id",
+                "user_id",
+                "created_at",
+                "fraud_probability",
+                "lstm_score",
+                "sequence_anomaly",
+                "insufficient_history",
+                "window_length",
+                "profile_day",
+                "model_version",
+                "scored_at",  # when the event arrived: a backtest has no clock
+            )
+        ),
+        pa.field("source_topic_id", pa.string(), nullable=False),
+        pa.field("source_partition", pa.int32(), nullable=False),
+        pa.field("source_offset", pa.int64(), nullable=False),
+        pa.field("is_fraud", pa.bool_()),  # null where no label has landed
+        pa.field("labelled_at", TIME),
+    ]
+)
+
+#: Events that are scored at once: each time the profiles of all are looked up in one pass.
+_AT_ONCE = 200_000
+
+
+class BacktestError(TenfoldError):
+    """The range cannot be scored, or the scores not be written; the message says why and what to do."""
+
+
+class Backtested(NamedTuple):
+    """What a backtest scored."""
+
+    events: int
+    anomalies: int
+    labelled: int
+    frauds: int
+    not_scorable: int  # the model has no finite answer to them; left out, where serving dead-letters them
+
+
+@dataclass(frozen=True)
+class Range:
+    """Days of event time, UTC."""
+
+    first: date
+    until: date  # the day after the last
+
+    @property
+    def bounds_ms(self) -> tuple[int, int]:
+        """Begin and end, milliseconds."""
+        return day_number(self.first) * DAY_MS, day_number(self.until) * DAY_MS
+
+
+def backtest(archive: Archive, topics: Topics, bundle: LoadedBundle, days: Range, out: Path) -> Backtested:
+    """Score the events of a range of days into a Parquet file of :data:`SCHEMA`, by partition and in replay order.
+
+    Profiles are those of the table that serving would have used, published at midnight. Labels are as they are known
+    now.
+
+    Args:
+        archive: where the events are.
+        topics: of transactions and labels.
+        bundle: what scores them.
+        days: of the events.
+        out: the file; one that is there is replaced once the new one is whole.
+
+    Raises:
+        BacktestError: there is no event in the range, or the file cannot be written.
+        training.archive.ArchiveError: the archive cannot be read.
+    """
+    spec = bundle.spec
+    since = first_file_day(days.bounds_ms[0], spec.window_max_age_ms)
+    totals = np.zeros(5, np.int64)
+    with ExitStack() as stack:
+        labels = stack.enter_context(open_labels(archive, topics, since=since))
+        extent = labels.extent()
+        verdicts = labels.as_of(0 if extent is None else extent.known_ms)
+        profiles = None
+        if spec.context:
+            definition = ProfileDefinition(spec.zone, spec.label_delay_days)
+            # an event may arrive on the day before its own, and a zone's day may be another
+            first, last = day_number(days.first) - 2, day_number(days.until) + 1
+            profiles = stack.enter_context(open_profiles(archive, topics, definition, first=first, last=last))
+        writer = stack.enter_context(_writing(out))
+        for partition in partitions(archive.files(topics.transactions, since=since)):
+            replayed = replay_partition(
+                archive,
+                topics.transactions,
+                partition,
+                sequence_length=spec.sequence_length,
+                max_age_ms=spec.window_max_age_ms,
+                columns=_ROWS,
+                since=since,
+            )
+            for portion in _portions(_inside(chunk, days) for chunk in replayed):
+                scores = _scored(portion, bundle, profiles, verdicts)
+                writer.write_table(scores)
+                counted = (len(scores), _true(scores["sequence_anomaly"]), scores["is_fraud"].null_count)
+                totals += (*counted, _true(scores["is_fraud"]), len(portion.rows) - len(scores))
+        if not totals[0]:
+            raise BacktestError(f"{archive.url(topics.transactions)} has no event from {days.first} to {days.until}")
+    events, anomalies, unlabelled, frauds, not_scorable = totals.tolist()
+    return Backtested(events, anomalies, events - unlabelled, frauds, not_scorable)
+
+
+def _inside(chunk: Replayed, days: Range) -> Replayed:
+    begin_ms, end_ms = days.bounds_ms
+    created_at_ms = _milliseconds(chunk.rows["created_at"])
+    rows = np.flatnonzero((created_at_ms >= begin_ms) & (created_at_ms < end_ms))
+    return Replayed(chunk.rows.take(rows), chunk.scored.take(rows))
+
+
+def _portions(chunks: Iterable[Replayed]) -> Iterator[Replayed]:
+    """Put chunks together, up to :data:`_AT_ONCE` events and a chunk; those without an event are left out."""
+    waiting: list[Replayed] = []
+    for chunk in chunks:
+        waiting += [chunk] if len(chunk.rows) else []
+        if sum(len(each.rows) for each in waiting) >= _AT_ONCE:
+            yield _joined(waiting)
+            waiting = []
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(chunks: Sequence[Replayed]) -> Replayed:
+    windows = [chunk.scored for chunk in chunks]
+    return Replayed(
+        pa.concat_tables(chunk.rows for chunk in chunks),
+        Windows(np.concatenate([each.records for each in windows]), np.concatenate([each.lengths for each in windows])),
+    )
+
+
+def _scored(portion: Replayed, bundle: LoadedBundle, profiles: Profiles | None, verdicts: Verdicts) -> pa.Table:
+    """Return the scores of events, as :data:`SCHEMA` has them."""
+    spec, rows = bundle.spec, portion.rows
+    days = np.full(len(rows), NO_DAY)
+    context = None
+    if profiles is not None:
+        days = replayed_profile_day(
+            spec.zone, _milliseconds(rows["created_at"]), _milliseconds(rows["kafka_timestamp"])
+        )
+        found = profiles.of_events(rows["merchant_id"], rows["user_id"], days)
+        merchants, users = (found[:, place] for place in range(len(PROFILE_KINDS)))
+        context = context_columns(Profiled(merchants, users, rows["amount"].to_numpy()), spec.context)
+    probabilities = rounded(bundle.score(portion.scored, context))
+    at, known = verdicts.find(id_hashes(rows["transaction_id"]))
+    lengths = portion.scored.lengths
+    n = len(rows)
+    columns = {
+        **{name: rows[name] for name in ("transaction_id", "user_id", "created_at")},
+        "fraud_probability": pa.array(probabilities),
+        "lstm_score": pa.array(np.nan_to_num(probabilities * 100).astype(np.int32)),
+        "sequence_anomaly": pa.array(probabilities > spec.threshold),
+        "insufficient_history": pa.array(lengths < spec.sequence_length),
+        "window_length": pa.array(lengths.astype(np.int32)),
+        "profile_day": pa.array(days.astype(np.int32), pa.int32(), mask=days == NO_DAY).cast(pa.date32()),
+        "model_version": pa.array([spec.model_version]).take(pa.array(np.zeros(n, np.int64))),
+        "scored_at": rows["kafka_timestamp"],
+        "source_topic_id": rows["topic_id"],
+        "source_partition": rows["partition"],
+        "source_offset": rows["offset"],
+        "is_fraud": _where(known, verdicts.is_fraud, at),
+        "labelled_at": _where(known, verdicts.labelled_at_ms, at).cast(TIME),
+    }
+    table = pa.table([columns[name] for name in SCHEMA.names], SCHEMA)
+    return table.filter(pa.array(np.isfinite(probabilities)))
+
+
+def _where(known: npt.NDArray[np.bool_], values: npt.NDArray[np.generic], at: Ints) -> pa.Array:
+    """Return ``values[at]``, null where nothing is known."""
+    found = np.zeros(len(known), values.dtype)
+    found[known] = values[at[known]]
+    return pa.array(found, mask=~known)
+
+
+def _milliseconds(column: pa.ChunkedArray) -> Ints:
+    times: Ints = column.cast(pa.int64()).to_numpy()
+    return times
+
+
+def _true(column: pa.ChunkedArray) -> int:
+    return int(pc.sum(column).as_py() or 0)
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[pq.ParquetWriter]:
+    """Give a writer of a file that is in place once the block has ended; after an error nothing has changed."""
+    unfinished = out.with_name(f".{out.name}.unfinished")
+    try:
+        try:
+            with pq.ParquetWriter(unfinished, SCHEMA, compression="zstd") as writer:
+                yield writer
+            unfinished.replace(out)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise BacktestError(f"{out} cannot be written: {error.strerror or error}") from error

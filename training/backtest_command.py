@@ -1,0 +1,57 @@
+"""``tenfold backtest``: the options, and what the user is told."""
+
+import os
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from models.bundle import BundleError, load_bundle
+from stream.settings import Settings
+from training.archive import open_archive
+from training.backtest import BacktestError, Range, backtest
+from training.profiles import Topics
+
+
+def run(
+    url: str, settings: Settings, model: Path, first: str, until: str, out: Path, clock: Callable[[], float]
+) -> dict[str, Any]:
+    """Score a range of days of the archive into a Parquet file; return what was scored, for JSON.
+
+    Args:
+        url: directory or URL of the archive.
+        settings: the topics' names, and the engine that computes the model.
+        model: the bundle.
+        first: ISO date of the first day.
+        until: ISO date of the day after the last.
+        out: the file.
+        clock: seconds, monotonic.
+
+    Raises:
+        BacktestError: an option means nothing, the bundle does not serve, or there is nothing to score.
+        training.archive.ArchiveError: the archive cannot be read.
+    """
+    days = Range(_day("--from", first), _day("--to", until))
+    if days.until <= days.first:
+        raise BacktestError(f"--to {until} is the day after the last: give one later than --from {first}")
+    try:
+        bundle = load_bundle(model, settings.runtime, threads=len(os.sched_getaffinity(0)))
+    except BundleError as error:
+        raise BacktestError(str(error)) from None
+    begun = clock()
+    done = backtest(open_archive(url), Topics(settings.input_topic, settings.labels_topic), bundle, days, out)
+    seconds = clock() - begun
+    return {
+        "out": str(out),
+        "model_version": bundle.spec.model_version,
+        **done._asdict(),
+        "seconds": round(seconds, 3),
+        "events_per_second": round(done.events / seconds),
+    }
+
+
+def _day(option: str, text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise BacktestError(f"{option} {text}: give a day such as 2026-01-31") from None

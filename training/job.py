@@ -1,0 +1,189 @@
+"""What every training does once its windows are there: the network, its test, the bundle."""
+
+import hashlib
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from models.bundle import write_bundle
+from models.features import PRESETS
+from models.spec import BundleSpec
+from models.window import SEQUENCE_LENGTH, WINDOW_MAX_AGE_MS
+from training.card import model_card
+from training.dataset import Dataset, Part
+from training.evaluate import evaluate
+from training.fit import build_for, fit, predict, save
+from training.metrics import threshold_for
+
+LABEL_RULE = "that of the window's last event, as landed at the cut-off; none by then is not fraud"
+
+
+class Trained(NamedTuple):
+    """What a training made."""
+
+    bundle: Path
+    metrics: dict[str, Any]
+    model: keras.Model
+    history: keras.callbacks.History
+
+
+@dataclass(frozen=True)
+class Job:
+    """How a model is trained and where it goes.
+
+    Raises:
+        FileExistsError: the store has a bundle of that version.
+        ValueError: there is no such preset.
+    """
+
+    preset: str
+    epochs: int
+    batch_size: int
+    seed: int
+    store: Path
+    h5: Path | None  # the model is written there too, as whole-model HDF5
+    label_delay_days: int
+    zone: str
+    created_at: datetime
+    model_version: str | None = None  # preset and time of training if not given
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise ValueError(f"no preset {self.preset!r}; there is {', '.join(PRESETS)}")
+        if self.bundle.exists():
+            raise FileExistsError(f"{self.bundle} exists, and a bundle is never overwritten: name another version")
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the features of a step."""
+        return PRESETS[self.preset]
+
+    @property
+    def bundle(self) -> Path:
+        """Where the bundle goes."""
+        return self.store / (self.model_version or f"{self.preset}-{self.created_at:%Y%m%dT%H%M%SZ}")
+
+    def run(self, dataset: Dataset, facts: Mapping[str, Any] | None = None) -> Trained:
+        """Train, test, write the bundle, and tell the steps on standard output.
+
+        The bundle becomes the store's champion only where there is none: to replace one is a decision that takes a
+        comparison on the same days. A run that was killed goes on at its last epoch when it is repeated.
+
+        Args:
+            dataset: the windows.
+            facts: what else ``metrics.json`` says, of the data.
+        """
+        say(f"Created {len(dataset)} sequences")
+        say("Building LSTM model…")
+        keras.utils.set_random_seed(self.seed)
+        model = build_for(dataset.train)
+        model.summary(print_fn=say)
+        say("Training…")
+        interrupted = self._interrupted(dataset)
+        training = fit(
+            model,
+            dataset.train,
+            dataset.validation,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            scratch=_made(interrupted),
+            verbose=1 if sys.stdout.isatty() else 2,
+        )
+        say("Evaluating…")
+        threshold = threshold_for(predict(model, dataset.validation.features))
+        metrics = evaluate(model, dataset.test, threshold, self.seed)
+        say(f"Test Loss: {metrics['loss']:.4f}")
+        say(f"Test Accuracy: {metrics['accuracy']:.4f}")
+        say(f"Test AUC: {metrics['auc']:.4f}")
+        spec = self._spec(dataset, threshold)
+        how = (
+            f"Adam, batches of {self.batch_size}, {len(training.epoch)} of at most {self.epochs} epochs, "
+            f"seed {self.seed}."
+        )
+        with tempfile.TemporaryDirectory(dir=self.store, prefix=f".{self.bundle.name}.") as scratch:
+            keras_path, h5_path = Path(scratch) / "model.keras", Path(scratch) / "model.h5"
+            save(model, keras_path, h5_path)
+            golden = _golden_windows(dataset.test)
+            write_bundle(
+                self.bundle,
+                keras_path=keras_path,
+                h5_path=h5_path,
+                spec=spec,
+                metrics={**metrics, **(facts or {})},
+                golden_windows=golden.windows,
+                golden_probabilities=predict(model, golden.features),
+                card=model_card(spec, metrics, dataset, how),
+            )
+            if self.h5 is not None:
+                _made(self.h5.parent)
+                shutil.move(h5_path, self.h5)
+                say(f"Model saved to {self.h5}")
+        shutil.rmtree(interrupted)
+        if not (self.store / "champion").exists():
+            (self.store / "champion").write_text(f"{self.bundle.name}\n", encoding="utf-8")
+        say(f"Bundle {self.bundle}")
+        return Trained(self.bundle, metrics, model, training)
+
+    def _interrupted(self, dataset: Dataset) -> Path:
+        """Return the directory that keeps the state of this very training: same options, same data."""
+        told = (self.preset, self.batch_size, self.seed, self.label_delay_days, self.zone)
+        parts = [
+            (len(part), float(part.is_fraud.sum()), part.begin_ms, part.end_ms, part.honest_weight)
+            for part in (dataset.train, dataset.validation)
+        ]
+        return self.store / f".interrupted-{hashlib.sha256(repr((told, parts)).encode()).hexdigest()[:16]}"
+
+    def _spec(self, dataset: Dataset, threshold: float) -> BundleSpec:
+        return BundleSpec(
+            model_version=self.bundle.name,
+            preset=self.preset,
+            features=self.features,
+            sequence_length=SEQUENCE_LENGTH,
+            window_max_age_ms=WINDOW_MAX_AGE_MS,
+            zone=self.zone,
+            context=(),
+            threshold=threshold,
+            trained_from=_instant(dataset.train.begin_ms),
+            trained_to=_instant(dataset.train.end_ms),
+            label_rule=LABEL_RULE,
+            label_delay_days=self.label_delay_days,
+            seed=self.seed,
+            created_at=self.created_at,
+            libraries={
+                "python": platform.python_version(),
+                **{name: version(name) for name in ("keras", "numpy", "onnx", "onnxruntime", "tensorflow")},
+            },
+        )
+
+
+def say(line: str) -> None:
+    """Tell a step."""
+    print(line, flush=True)
+
+
+def _golden_windows(test: Part) -> Part:
+    """Return some of the test windows: four of every length that occurs, and the sixteen latest frauds."""
+    rows = [np.flatnonzero(test.windows.lengths == length)[:4] for length in range(1, SEQUENCE_LENGTH + 1)]
+    rows.append(np.flatnonzero(test.is_fraud)[-16:])
+    some = np.unique(np.concatenate(rows))
+    return replace(test, windows=test.windows.take(some), features=test.features[some], is_fraud=test.is_fraud[some])
+
+
+def _instant(epoch_ms: int) -> datetime:
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC)
+
+
+def _made(directory: Path) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
