@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -69,7 +70,10 @@ class Cluster:
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
 
         def complete() -> bool:
-            found = admin.list_topics(timeout=_CALL_S)
+            try:
+                found = admin.list_topics(timeout=_CALL_S)
+            except KafkaException:  # none of them is up yet
+                return False
             partitions = [p for topic in found.topics.values() for p in topic.partitions.values()]
             return len(found.brokers) == len(NODES) and all(len(p.isrs) == len(NODES) for p in partitions)
 
