@@ -116,8 +116,9 @@ def _stage_batch(
 ) -> Iterator[tuple[int, str]]:
     """Convert rows and put those that can be used into ``staging``; yield number and reason of the others."""
     values = batch.values.append_column("row", pa.array(batch.rows))
+    query = conversion_sql(values.schema, plan.label_delay_ms, label_all=plan.label_all)
     connection.register("batch", values)
-    converted = connection.sql(conversion_sql(values.schema, plan.label_delay_ms)).to_arrow_table()
+    converted = connection.sql(query).to_arrow_table()
     connection.unregister("batch")
     usable = pc.is_null(converted["refused"])
     good = converted.filter(usable).drop(["refused"])

@@ -9,7 +9,7 @@ from stream.contract import MAX_AMOUNT, MAX_ID_CHARS
 _YES, _NO = "('true', 't', 'yes', 'y', '1')", "('false', 'f', 'no', 'n', '0')"
 
 
-def conversion_sql(schema: pa.Schema, label_delay_ms: int) -> str:
+def conversion_sql(schema: pa.Schema, label_delay_ms: int, *, label_all: bool) -> str:
     """Return a query over ``batch``: the fields as the archive has them, times in ms, and ``refused``, why or null.
 
     Times without an offset are in the session's time zone.
@@ -18,6 +18,7 @@ def conversion_sql(schema: pa.Schema, label_delay_ms: int) -> str:
         schema: of the batch: ``row`` and the fields; ``is_vpn``, ``merchant_id``, ``is_fraud`` and ``labelled_at`` may
             be absent.
         label_delay_ms: what lies between a transaction and its label where there is no ``labelled_at``.
+        label_all: whether what is no fraud gets a label too, and so needs a ``labelled_at``.
     """
     types = {field.name: field.type for field in schema}
     times = {name: _time(name, types[name]) for name in ("created_at", "labelled_at") if name in types}
@@ -32,11 +33,12 @@ def conversion_sql(schema: pa.Schema, label_delay_ms: int) -> str:
         "labelled_at": times.get("labelled_at", f"{times['created_at']} + {label_delay_ms}"),
     }
     converted = ", ".join(f"{sql} AS {name}" for name, sql in fields.items())
-    refusals = " ".join(f"WHEN {condition} THEN '{reason}'" for reason, condition in _refusals(types).items())
+    refused = _refusals(types, label_all).items()
+    refusals = " ".join(f"WHEN {condition} THEN '{reason}'" for reason, condition in refused)
     return f'SELECT *, CASE {refusals} END AS refused FROM (SELECT "row", {converted} FROM batch)'  # noqa: S608 - ours
 
 
-def _refusals(types: Mapping[str, pa.DataType]) -> dict[str, str]:
+def _refusals(types: Mapping[str, pa.DataType], label_all: bool) -> dict[str, str]:
     """Return the conditions under which a converted row is refused, by reason; the first that holds counts."""
     conditions = {}
     for name in ("transaction_id", "user_id"):
@@ -52,7 +54,8 @@ def _refusals(types: Mapping[str, pa.DataType]) -> dict[str, str]:
     if "is_fraud" in types:
         conditions["is_fraud is missing or neither true nor false"] = "is_fraud IS NULL"
     if "labelled_at" in types:
-        conditions["labelled_at is missing or not a time"] = "labelled_at IS NULL"
+        needs_one = "true" if label_all else "is_fraud"
+        conditions["labelled_at is missing or not a time"] = f"{needs_one} AND labelled_at IS NULL"
     conditions["labelled_at is not between 1970 and 9999"] = _out_of_range("labelled_at")
     return conditions
 

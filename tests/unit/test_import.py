@@ -119,6 +119,22 @@ def test_what_was_no_fraud_has_a_label_too_if_that_is_asked_for(tmp_path: Path) 
     assert (result.frauds, result.labels) == (3, 6)
 
 
+@pytest.mark.parametrize("label_all", [False, True])
+def test_the_time_of_a_label_can_be_a_column_that_only_labels_need(tmp_path: Path, label_all: bool) -> None:
+    rows = [
+        given(transaction_id="fraud", is_fraud="1", labelled_at="2026-02-20T08:00:00Z"),
+        given(transaction_id="honest", is_fraud="0", labelled_at=""),
+        given(transaction_id="when", is_fraud="1", labelled_at=""),
+    ]
+    file = written(tmp_path / "a.csv", rows)
+    maps = ["labelled_at=labelled_at"]
+    result = imported(tmp_path / "archive", file, mapped=maps, label="is_fraud=is_fraud", label_all=label_all)
+
+    [label] = read(tmp_path / "archive", Kind.LABELS)
+    assert (label["transaction_id"], label["labelled_at"]) == ("fraud", datetime(2026, 2, 20, 8, tzinfo=UTC))
+    assert dict(result.refused) == {"labelled_at is missing or not a time": 2 if label_all else 1}
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
