@@ -36,7 +36,7 @@ def threshold_for(probabilities: Probabilities, alert_budget: float = ALERT_BUDG
 
 
 def calibration(is_fraud: Labels, probabilities: Probabilities, bins: int = 10) -> dict[str, float]:
-    """Return mean probability, fraud rate, and the expected calibration error over bins of equal count."""
+    """Return mean probability, fraud rate, Brier score, and the expected calibration error over bins of equal count."""
     order = np.argsort(probabilities, kind="stable")
     off = [
         abs(float(probabilities[rows].mean() - is_fraud[rows].mean())) * len(rows)
@@ -45,6 +45,7 @@ def calibration(is_fraud: Labels, probabilities: Probabilities, bins: int = 10) 
     return {
         "mean_probability": float(probabilities.mean()),
         "fraud_rate": float(is_fraud.mean()),
+        "brier": float(np.square(probabilities.astype(np.float64) - is_fraud).mean()),
         "expected_calibration_error": sum(off) / len(order),
     }
 
