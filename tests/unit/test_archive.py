@@ -1,6 +1,7 @@
 """The archive's layout: names, schemas, and reading a partition in replay order."""
 
 import math
+import resource
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -216,6 +217,22 @@ def test_a_name_that_replay_would_not_read_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ArchiveError, match=r"part-0\.parquet is not named"):
         archive.files("transactions")
+
+
+def test_a_file_that_finds_no_room_leaves_nothing_behind_and_the_others_as_they_were(tmp_path: Path) -> None:
+    archive = open_archive(str(tmp_path))
+    name = put(archive, transactions(range(10)))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(ArchiveError, match="cannot be written: File too large"):
+            put(archive, transactions(range(10, 50_000)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert archive.files("transactions") == [name]
+    assert list((tmp_path / name.path).parent.iterdir()) == [tmp_path / name.path]
+    assert len(read(archive)) == 10
 
 
 def test_an_unfinished_file_is_not_seen(tmp_path: Path) -> None:
