@@ -36,14 +36,14 @@ def own(topics: Topics, broker: str, own_redis: RedisServer, group_id: str, tmp_
 
 
 @contextmanager
-def again_and_again(fault: Callable[[], object], pause_s: float) -> Iterator[list[float]]:
-    """Do ``fault`` in a thread, every ``pause_s`` seconds, until the block ends; yield the times of it."""
+def again_and_again(fault: Callable[[], bool], pause_s: float) -> Iterator[list[float]]:
+    """Try ``fault`` in a thread, every ``pause_s`` seconds, until the block ends; yield the times that it was done."""
     over, times = threading.Event(), list[float]()
 
     def repeat() -> None:
         while not over.wait(pause_s):
-            fault()
-            times.append(time.monotonic())
+            if fault():
+                times.append(time.monotonic())
 
     thread = threading.Thread(target=repeat)
     thread.start()
@@ -102,14 +102,14 @@ def test_flushall_again_and_again_at_full_load(deployment: Deployment, bundle: L
     scorers = [deployment.scorer().wait_until_ready(), deployment.scorer().wait_until_ready()]
     client, counts = redis.Redis.from_url(deployment.redis_url), [0.0, 0.0]
 
-    def flush() -> None:
-        """Empty Redis, once each scorer has got something through since the last time."""
-        for number, scorer in enumerate(scorers):
-            until(
-                lambda n=number, s=scorer: s.metric("tenfold_events_total") > counts[n], 60, "it stands still", scorer
-            )
+    def flush() -> bool:
+        """Empty Redis, if each scorer has got something through since the last time."""
+        now = [scorer.metric("tenfold_events_total") for scorer in scorers]
+        if any(count <= before for count, before in zip(now, counts, strict=True)):
+            return False
         client.flushall()
         counts[:] = [scorer.metric("tenfold_events_total") for scorer in scorers]
+        return True
 
     with client, again_and_again(flush, 0.7) as times:
         for seed in itertools.count(1):
