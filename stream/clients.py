@@ -41,7 +41,7 @@ def common_config(settings: Settings) -> dict[str, Any]:
 
 
 #: What is fetched ahead: some batches, not the default's 100,000 records of each partition and 64 MiB.
-_FETCH_AHEAD = {"queued.min.messages": 20_000, "queued.max.messages.kbytes": 16_384}
+_FETCH_AHEAD = {"queued.min.messages": 20_000, "queued.max.messages.kbytes": 16_384, "fetch.queue.backoff.ms": 10}
 
 
 def consumer_config(settings: Settings) -> dict[str, Any]:
