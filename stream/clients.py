@@ -1,7 +1,8 @@
 """librdkafka's configuration for each role, from the settings. What is set by hand wins, where it may be set."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
@@ -64,10 +65,14 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
     return config
 
 
-def reader_config(settings: Settings) -> dict[str, Any]:
-    """Return the configuration of a consumer that reads ranges of the log and the group's offsets; it never joins."""
+def reader_config(settings: Settings, fetching: Mapping[str, int] = MappingProxyType({})) -> dict[str, Any]:
+    """Return the configuration of a consumer that reads ranges of the log and the group's offsets; it never joins.
+
+    ``fetching`` is for one that reads in a way of its own; settings win over it.
+    """
     return {
         **_FETCH_AHEAD,
+        **fetching,
         **common_config(settings),
         "group.id": settings.group_id,
         "enable.auto.commit": False,

@@ -89,7 +89,7 @@ class Reset:
             spec = load_bundle(resolve_model(self.settings.model, self.settings.model_store)).spec
         except BundleError as error:
             raise ResetError(str(error)) from None
-        reader = open_client(Consumer, {**READER_CONFIG, **reader_config(self.settings)})
+        reader = open_client(Consumer, reader_config(self.settings, READER_CONFIG))
         store = replace(self.store, sequence_length=spec.sequence_length)
         with self._explained(), closing(reader):
             self._refuse_members()
