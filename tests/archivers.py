@@ -6,8 +6,6 @@ import os
 import signal
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.oracle import BAD, read_topic
-from tests.processes import ChildProcess, free_port
+from tests.processes import ChildProcess, free_port, http_get
 from training.archive import Archive, Kind, open_archive, partitions
 from training.archive_reader import read_partition
 
@@ -145,13 +143,7 @@ class ArchiverProcess:
 
     def get(self, path: str) -> tuple[int, str]:
         """Return status and body of an HTTP path; status 0 where nothing answers."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-        except OSError:
-            return 0, ""
+        return http_get(self._port, path)
 
     def metric(self, name: str) -> float:
         """Return the sum of a metric's samples over its labels."""

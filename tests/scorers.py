@@ -5,8 +5,6 @@ import os
 import signal
 import sys
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from models.bundle import LoadedBundle
 from tests.oracle import Expected, Verdict, judge, read_topic, replay, wrong_windows
-from tests.processes import ChildProcess, free_port
+from tests.processes import ChildProcess, free_port, http_get
 from tests.topics import Topics
 
 _READY_S = 60.0
@@ -128,13 +126,7 @@ class Scorer:
 
     def get(self, path: str) -> tuple[int, str]:
         """Return status and body of an HTTP path; status 0 where nothing answers."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}{path}", timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-        except OSError:
-            return 0, ""
+        return http_get(self.metrics_port, path)
 
     def metric(self, sample: str) -> float:
         """Return the value of a sample as ``/metrics`` names it, 0 where it is not there yet."""

@@ -6,8 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from models.context import ProfileDefinition
 from stream.profile_layout import ProfileIndex, ProfileKeys
 from stream.topics import topic_id
 from tests.conftest import GivenKafka, OwnKafka
-from tests.processes import ChildProcess, free_port
+from tests.processes import ChildProcess, free_port, http_get
 from tests.profile_archives import archive_past
 from tests.profile_reference import random_past
 from tests.topics import Topics
@@ -72,13 +70,7 @@ class Place:
             return ProfileIndex.model_validate_json(client.get(keys.index) or b"{}")
 
     def get(self, path: str) -> tuple[int, str]:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}{path}", timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-        except OSError:
-            return 0, ""
+        return http_get(self.metrics_port, path)
 
 
 @pytest.fixture
