@@ -137,6 +137,23 @@ def _columns() -> Mapping[str, Callable[[Profiled], Floats]]:
 CONTEXT = _columns()
 
 
+#: What each preset of :data:`models.features.PRESETS` sees of the profiles, where there are any.
+PRESET_CONTEXT: Mapping[str, tuple[str, ...]] = {
+    "baseline": (),
+    "default": (
+        *(
+            f"log_{kind}_{value}_{days}d"
+            for kind in PROFILE_KINDS
+            for value in ("count", "frauds")
+            for days in WINDOWS_DAYS
+        ),
+        *(f"{kind}_fraud_rate_{days}d" for kind in PROFILE_KINDS for days in WINDOWS_DAYS),
+        *(f"log_user_mean_amount_{days}d" for days in WINDOWS_DAYS),
+        "amount_against_user",
+    ),
+}
+
+
 def context_columns(profiled: Profiled, names: Sequence[str]) -> Floats32:
     """Return ``float32 [n, len(names)]``, the context columns ``names`` of each event.
 
