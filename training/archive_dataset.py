@@ -151,4 +151,5 @@ def _windowed(samples: Samples, path: Path, bounds: tuple[int, int], wanted: Wan
         features[rows] = step_features(samples.windows.take(rows), wanted.features, wanted.zone)
     features.flush()
     mapped = np.load(path, mmap_mode="r")
-    return Windowed(samples.windows, mapped, samples.is_fraud.astype(np.float32), *bounds)
+    context = np.empty((len(samples), 0), np.float32)
+    return Windowed(samples.windows, mapped, context, samples.users, samples.is_fraud.astype(np.float32), *bounds)

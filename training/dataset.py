@@ -4,7 +4,7 @@ The windows are those that the scorer makes, because :func:`models.window.advanc
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,10 +50,16 @@ class History:
 
 @dataclass(frozen=True)
 class Part:
-    """Scored windows of one stretch of time, in order of their last events."""
+    """Scored windows of one stretch of time; all columns run side by side.
+
+    Those of files are in order of their last events. Those of an archive are by partition and in replay order, and
+    mapped from disk: take slices or rows of them, not the whole.
+    """
 
     windows: Windows  # [n]
     features: npt.NDArray[np.float32]  # [n, T, F]
+    context: npt.NDArray[np.float32]  # [n, C] the profiles of the last event; C is 0 for a model that reads none
+    users: npt.NDArray[np.uint64]  # [n] whose window: equal for the same user. Of an archive, the hash of the user id
     is_fraud: npt.NDArray[np.float32]  # [n] 0 or 1, the label of the window's last event
     begin_ms: int  # event times are in [begin_ms, end_ms)
     end_ms: int
@@ -67,6 +73,17 @@ class Part:
         """Share of windows whose last event is a fraud, those that were left out counted."""
         frauds = float(self.is_fraud.sum())
         return frauds / (frauds + self.honest_weight * (len(self) - frauds))
+
+    def take(self, rows: Ints | slice) -> "Part":
+        """Return the windows in ``rows``, in memory."""
+        return replace(
+            self,
+            windows=self.windows.take(rows),
+            features=np.asarray(self.features[rows]),
+            context=np.asarray(self.context[rows]),
+            users=np.asarray(self.users[rows]),
+            is_fraud=np.asarray(self.is_fraud[rows]),
+        )
 
 
 @dataclass(frozen=True)
@@ -188,7 +205,15 @@ def split(
                 "take more users or days"
             )
         mine = whole.take(rows)
-        return Part(mine, step_features(mine, features, zone), is_fraud, part_begin_ms, part_end_ms)
+        return Part(
+            mine,
+            step_features(mine, features, zone),
+            np.empty((len(mine), 0), np.float32),  # profiles are made of an archive
+            history.users[rows].astype(np.uint64),
+            is_fraud,
+            part_begin_ms,
+            part_end_ms,
+        )
 
     return Dataset(
         part("training", begin_ms, train_end_ms),

@@ -22,7 +22,7 @@ from models.window import RECORD, Ints, Windows
 from training.archive import Archive
 from training.labels import NEVER, Verdicts
 from training.periods import Part, Periods
-from training.replay import Replayed, replay_partition
+from training.replay import Replayed, id_hashes, replay_partition
 
 _ROWS = ("topic_id", "offset", "kafka_timestamp", "user_id", "merchant_id")
 
@@ -32,6 +32,7 @@ _TYPES: dict[str, np.dtype[np.generic]] = {
     "is_fraud": np.dtype(np.bool_),
     "fraud_known_at_ms": np.dtype(np.int64),
     "arrived_at_ms": np.dtype(np.int64),
+    "users": np.dtype(np.uint64),
 }
 _IDS = "ids"  # the column that is text, an Arrow stream
 _ID_SCHEMA = pa.schema([("merchant_id", pa.string()), pa.field("user_id", pa.string(), nullable=False)])
@@ -57,6 +58,7 @@ class Samples:
     is_fraud: npt.NDArray[np.bool_]  # [n] what is known of the window's last event
     fraud_known_at_ms: Ints  # [n] when that label landed, NEVER where it is no fraud
     arrived_at_ms: Ints  # [n] Kafka timestamp
+    users: npt.NDArray[np.uint64]  # [n] hash of the user id
     ids: Sequence[Path]  # Arrow streams of (merchant_id, user_id)
 
     def __len__(self) -> int:
@@ -169,6 +171,7 @@ def _columns(
         "is_fraud": is_fraud,
         "fraud_known_at_ms": known_at_ms,
         "arrived_at_ms": arrived_at_ms,
+        "users": id_hashes(chunk.rows["user_id"].take(rows)),
     }
 
 

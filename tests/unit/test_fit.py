@@ -1,5 +1,6 @@
 """Fitting: the same seed gives the same weights, and a run that was killed goes on where it stood."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,8 @@ def part(n: int, seed: int, honest_weight: float = 1.0) -> Part:
     features[:, -1, 0] += 4 * is_fraud
     windows = Windows.empty(n, 3)
     windows.lengths[:] = 3
-    return Part(windows, features, is_fraud, 0, 1, honest_weight)
+    context, users = np.empty((n, 0), np.float32), np.arange(n, dtype=np.uint64)
+    return Part(windows, features, context, users, is_fraud, 0, 1, honest_weight)
 
 
 def trained(scratch: Path) -> tuple[keras.Model, list[int]]:
@@ -65,7 +67,7 @@ def test_a_run_that_was_killed_goes_on_where_it_stood(tmp_path: Path, monkeypatc
 def test_probabilities_mean_shares_although_honest_windows_were_left_out(tmp_path: Path) -> None:
     whole = part(6000, 3)
     kept = (whole.is_fraud > 0) | (np.random.default_rng(4).random(len(whole)) < 0.2)
-    sampled = Part(whole.windows.take(kept), whole.features[kept], whole.is_fraud[kept], 0, 1, honest_weight=5)
+    sampled = replace(whole.take(np.flatnonzero(kept)), honest_weight=5)
     assert sampled.fraud_rate == pytest.approx(whole.fraud_rate, rel=0.05)
     assert sampled.is_fraud.mean() > 2 * whole.is_fraud.mean()
     keras.utils.set_random_seed(6)

@@ -127,6 +127,7 @@ def test_every_part_has_its_windows_with_the_labels_that_were_known(seed: int, t
         assert len(rows) > 15
         assert as_rows(samples) == rows
         assert samples.created_at_ms.tolist() == [window[-1].created_at_ms for window, *_ in rows]
+        assert samples.users.tolist() == [transaction_hash(user) for *_, user in rows]
 
 
 def test_sampling_leaves_out_honest_training_windows_only_and_the_same_ones_each_time(tmp_path: Path) -> None:

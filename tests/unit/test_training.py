@@ -119,6 +119,9 @@ def test_the_split_is_by_time_with_the_label_delay_before_validation(simulated: 
         assert last.min() >= part.begin_ms
         assert last.max() < part.end_ms
         assert part.features.shape == (len(part), 10, 2)
+        assert part.context.shape == (len(part), 0)
+        rows = slice(*np.searchsorted(history.created_at_ms, [part.begin_ms, part.end_ms]))
+        assert part.users.tolist() == history.users[rows].tolist()
     assert data.validation.begin_ms - data.train.end_ms == 7 * DAY_MS
     assert data.test.begin_ms == data.validation.end_ms
 
