@@ -17,7 +17,7 @@ def evaluate(model: keras.Model, test: Part, threshold: float, seed: int) -> dic
 
     ``shuffled`` moves every step of a window, the scored one among them; ``history_shuffled`` only those before it.
     """
-    probabilities = predict(model, test.features)
+    probabilities = predict(model, test.features, test.context)
     loss, accuracy = _loss_and_accuracy(test.is_fraud, probabilities)
     rng = np.random.default_rng(seed)
     shuffled, history_shuffled = (
@@ -43,7 +43,7 @@ def _predict_shuffled(model: keras.Model, test: Part, rng: np.random.Generator, 
     for begin in range(0, len(test), _AT_ONCE):  # the features may be mapped from disk, and more than memory holds
         rows = slice(begin, begin + _AT_ONCE)
         shuffled = shuffle_steps(np.asarray(test.features[rows]), test.windows.lengths[rows], rng, keep_last=keep_last)
-        probabilities[rows] = predict(model, shuffled)
+        probabilities[rows] = predict(model, shuffled, test.context[rows])
     return probabilities
 
 

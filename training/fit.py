@@ -21,10 +21,11 @@ _AT_ONCE = 4096  # windows of a batch where nothing is learned
 _PREDICTED = 65_536  # windows in memory
 
 Floats32 = npt.NDArray[np.float32]
+Inputs = Floats32 | tuple[Floats32, Floats32]
 
 
 def build_for(train: Part) -> keras.Model:
-    """Return the untrained network for these windows: normalised by their steps, starting at their fraud rate.
+    """Return the untrained network for these windows: normalised by them, starting at their fraud rate.
 
     Frauds are neither weighted nor repeated: that would raise every probability, and a probability that means what it
     says is worth more. The rarity is met by the output's bias instead, which starts at the log odds of the training
@@ -33,12 +34,29 @@ def build_for(train: Part) -> keras.Model:
     some = np.unique(np.linspace(0, len(train) - 1, min(len(train), _NORMALISED_BY), dtype=np.int64))
     features = train.features[some]
     steps = features[np.arange(features.shape[1]) < train.windows.lengths[some, None]]
-    mean, deviation = steps.mean(axis=0, dtype=np.float64), steps.std(axis=0, dtype=np.float64)
-    scale = 1 / np.where(deviation > 0, deviation, 1.0)
-    model = build_lstm_model(*train.features.shape[1:], scale=scale.tolist(), offset=(-mean * scale).tolist())
+    scale, offset = _normalising(steps)
+    context_scale, context_offset = _normalising(train.context[some])
+    _, length, n_features = train.features.shape
+    model = build_lstm_model(
+        length,
+        n_features,
+        context_width=train.context.shape[1],
+        scale=scale,
+        offset=offset,
+        context_scale=context_scale,
+        context_offset=context_offset,
+    )
     log_odds = math.log(train.fraud_rate / (1 - train.fraud_rate))
     model.get_layer("fraud_probability").bias.assign([log_odds])
     return model
+
+
+def _normalising(columns: Floats32) -> tuple[list[float], list[float]]:
+    """Return scale and offset that bring columns to mean 0 and deviation 1; one that never varies is only centred."""
+    mean, deviation = columns.mean(axis=0, dtype=np.float64), columns.std(axis=0, dtype=np.float64)
+    # rounding leaves a constant column a deviation that is not quite 0
+    scale = 1 / np.where(columns.min(axis=0) < columns.max(axis=0), deviation, 1.0)
+    return scale.tolist(), (-mean * scale).tolist()
 
 
 def fit(
@@ -66,32 +84,32 @@ def fit(
     """
     steps = math.ceil(len(train) / batch_size)
 
-    def shuffled() -> Iterator[tuple[Floats32, Floats32, Floats32]]:
+    def shuffled() -> Iterator[tuple[Inputs, Floats32, Floats32]]:
         # the optimizer counts on after an interruption, so that the order goes on as well
         epoch = int(model.optimizer.iterations.numpy()) // steps
         order = np.random.default_rng([seed, epoch]).permutation(len(train))
         for begin in range(0, len(order), batch_size):
             rows = np.sort(order[begin : begin + batch_size])  # in order on disk
             is_fraud = train.is_fraud[rows]
-            yield train.features[rows], is_fraud, weights[is_fraud.astype(np.int64)]
+            yield _inputs(train.features[rows], train.context[rows]), is_fraud, weights[is_fraud.astype(np.int64)]
 
     # over their mean, so that the loss stands beside that of validation
     weights = np.array([train.honest_weight, 1.0]) / (1 + (train.honest_weight - 1) * (1 - train.is_fraud.mean()))
     weights = weights.astype(np.float32)
 
-    def in_order() -> Iterator[tuple[Floats32, Floats32]]:
+    def in_order() -> Iterator[tuple[Inputs, Floats32]]:
         for begin in range(0, len(validation), _AT_ONCE):
             rows = slice(begin, begin + _AT_ONCE)
-            yield np.asarray(validation.features[rows]), validation.is_fraud[rows]
+            inputs = _inputs(np.asarray(validation.features[rows]), np.asarray(validation.context[rows]))
+            yield inputs, validation.is_fraud[rows]
 
-    model.optimizer.build(
-        model.trainable_variables
-    )  # what an interrupted run left is read into variables that are there
-    features = tf.TensorSpec((None, *train.features.shape[1:]), tf.float32)
+    # what an interrupted run left is read into variables that are there
+    model.optimizer.build(model.trainable_variables)
+    inputs = tf.nest.map_structure(_columns_of, _inputs(train.features, train.context))
     column = tf.TensorSpec((None,), tf.float32)
     return model.fit(
-        _streamed(shuffled, (features, column, column), steps),
-        validation_data=_streamed(in_order, (features, column), math.ceil(len(validation) / _AT_ONCE)),
+        _streamed(shuffled, (inputs, column, column), steps),
+        validation_data=_streamed(in_order, (inputs, column), math.ceil(len(validation) / _AT_ONCE)),
         epochs=epochs,
         shuffle=False,  # done above
         verbose=verbose,
@@ -103,18 +121,34 @@ def fit(
     )
 
 
+def _columns_of(values: Floats32) -> Any:
+    return tf.TensorSpec((None, *values.shape[1:]), tf.float32)
+
+
 def _streamed(batches: Callable[[], Iterator[Any]], signature: Any, steps: int) -> Any:
     data = tf.data.Dataset.from_generator(batches, output_signature=signature)
     return data.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)
 
 
-def predict(model: keras.Model, features: Floats32) -> Floats32:
-    """Return the model's probabilities, ``float32 [n]``; ``features`` may be mapped from disk."""
+def predict(model: keras.Model, features: Floats32, context: Floats32) -> Floats32:
+    """Return the model's probabilities, ``float32 [n]``.
+
+    Args:
+        model: what :func:`build_for` returned.
+        features: ``float32 [n, T, F]``, may be mapped from disk.
+        context: ``float32 [n, C]``, as a :class:`~training.dataset.Part` has it, may be mapped, too.
+    """
     probabilities = np.empty(len(features), np.float32)
     for begin in range(0, len(features), _PREDICTED):
         rows = slice(begin, begin + _PREDICTED)
-        probabilities[rows] = model.predict(np.asarray(features[rows]), batch_size=_AT_ONCE, verbose=0)[:, 0]
+        inputs = _inputs(np.asarray(features[rows]), np.asarray(context[rows]))
+        probabilities[rows] = model.predict(inputs, batch_size=_AT_ONCE, verbose=0)[:, 0]
     return probabilities
+
+
+def _inputs(features: Floats32, context: Floats32) -> Inputs:
+    """Return what the network is fed: two arrays where it has a context."""
+    return (features, context) if context.shape[1] else features
 
 
 def save(model: keras.Model, keras_path: Path, h5_path: Path) -> None:

@@ -55,6 +55,7 @@ class Job:
     label_delay_days: int
     zone: str
     created_at: datetime
+    context: tuple[str, ...] = ()  # names of the context's columns; profiles are made of an archive only
     model_version: str | None = None  # preset and time of training if not given
 
     def __post_init__(self) -> None:
@@ -101,7 +102,7 @@ class Job:
             verbose=1 if sys.stdout.isatty() else 2,
         )
         say("Evaluating…")
-        threshold = threshold_for(predict(model, dataset.validation.features))
+        threshold = threshold_for(predict(model, dataset.validation.features, dataset.validation.context))
         metrics = evaluate(model, dataset.test, threshold, self.seed)
         say(f"Test Loss: {metrics['loss']:.4f}")
         say(f"Test Accuracy: {metrics['accuracy']:.4f}")
@@ -122,7 +123,8 @@ class Job:
                 spec=spec,
                 metrics={**metrics, **(facts or {})},
                 golden_windows=golden.windows,
-                golden_probabilities=predict(model, golden.features),
+                golden_probabilities=predict(model, golden.features, golden.context),
+                golden_context=golden.context if spec.context else None,
                 card=model_card(spec, metrics, dataset, how),
             )
             if self.h5 is not None:
@@ -137,7 +139,7 @@ class Job:
 
     def _interrupted(self, dataset: Dataset) -> Path:
         """Return the directory that keeps the state of this very training: same options, same data."""
-        told = (self.preset, self.batch_size, self.seed, self.label_delay_days, self.zone)
+        told = (self.preset, self.batch_size, self.seed, self.label_delay_days, self.zone, self.context)
         parts = [
             (len(part), float(part.is_fraud.sum()), part.begin_ms, part.end_ms, part.honest_weight)
             for part in (dataset.train, dataset.validation)
@@ -152,7 +154,7 @@ class Job:
             sequence_length=SEQUENCE_LENGTH,
             window_max_age_ms=WINDOW_MAX_AGE_MS,
             zone=self.zone,
-            context=(),
+            context=self.context,
             threshold=threshold,
             trained_from=_instant(dataset.train.begin_ms),
             trained_to=_instant(dataset.train.end_ms),
