@@ -174,6 +174,9 @@ def train(
     honest: Annotated[
         float, typer.Option(min=1, help="Archive: payments to learn from, for each fraud, that are none.")
     ] = 50,
+    timezone: Annotated[
+        str, typer.Option(help="Archive: IANA zone of hours, weekends, nights and the profiles' days.")
+    ] = "UTC",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, the steps on stderr.")] = False,
 ) -> None:
     """Train the model on recorded payments and verdicts; write a bundle that scores.
@@ -197,6 +200,7 @@ def train(
                 load(),
                 train_command.Stretch(first, until, label_delay, validation_days, test_days),
                 honest,
+                timezone,
                 preset=preset,
                 epochs=epochs,
                 batch_size=batch_size,

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from models.context import DAY_MS, day_number
+from models.context import DAY_MS, ProfileDefinition, day_number
 from models.features import step_features
 from training.archive import Archive, partitions
+from training.archive_reader import in_portions
+from training.context import AT_ONCE, Contexts, open_contexts
 from training.dataset import Dataset, TrainingDataError
 from training.dataset import Part as Windowed
 from training.labels import Counts, Summary, open_labels
@@ -31,7 +34,8 @@ _AT_ONCE = 65_536  # windows whose features are in memory
 class Wanted:
     """Which windows are wanted, and how they are seen."""
 
-    features: Sequence[str]
+    features: Sequence[str]  # names of a step's columns
+    context: Sequence[str]  # names of the columns of profiles beside the window
     sequence_length: int
     max_age_ms: int
     zone: str
@@ -44,15 +48,25 @@ class Wanted:
     seed: int
 
 
+class ProfileDays(NamedTuple):
+    """Where it is known from which table of profiles went with an event, in events."""
+
+    archived: int  # an archived score of the event names it
+    by_rule: int  # it follows from the event's times, tables taken to be published at midnight
+
+
 class Made(NamedTuple):
     """A dataset and what it was made of."""
 
     dataset: Dataset
     periods: Periods
     summary: Summary
+    profile_days: ProfileDays | None  # of a model that reads profiles
 
 
-def dataset_of(archive: Archive, topics: Topics, wanted: Wanted, directory: Path, processes: int = 1) -> Made:
+def dataset_of(
+    archive: Archive, topics: Topics, scores: str, wanted: Wanted, directory: Path, processes: int = 1
+) -> Made:
     """Replay the archive and return its windows in three stretches of time; their columns are files in ``directory``.
 
     Labels are as they had landed when validation begins for the training days, and as they are known now for the
@@ -61,8 +75,9 @@ def dataset_of(archive: Archive, topics: Topics, wanted: Wanted, directory: Path
     Args:
         archive: where transactions and labels are.
         topics: their topics.
+        scores: the topic of scores, which say what profiles serving used.
         wanted: which windows.
-        directory: where the columns go: some 700 bytes a window.
+        directory: where the columns go: some 800 bytes a window.
         processes: so many partitions are replayed at once.
 
     Raises:
@@ -104,11 +119,21 @@ def dataset_of(archive: Archive, topics: Topics, wanted: Wanted, directory: Path
         repeats = {partition: labels.repeats(partition) for partition in buckets}
     _write(archive, plan, repeats, directory, processes)
     samples = put_together(directory, buckets, wanted.sequence_length)
-    parts = [
-        _windowed(samples[part], directory / f"{part}.features.npy", periods.bounds(part), wanted) for part in Part
-    ]
-    train, validation, test = parts
-    return Made(Dataset(replace(train, honest_weight=1 / share), validation, test), periods, summary)
+    parts = {part: _windowed(samples[part], directory / f"{part}.features.npy", periods, part, wanted) for part in Part}
+    profile_days = None
+    if wanted.context:
+        definition = ProfileDefinition(wanted.zone, wanted.label_delay_days)
+        whole = periods.begin_ms, periods.end_ms
+        with open_contexts(archive, topics, scores, wanted.context, definition, whole, scratch=directory) as contexts:
+            archived = 0
+            for part in Part:
+                context, its_archived = _context(samples[part], directory / f"{part}.context.npy", contexts)
+                parts[part] = replace(parts[part], context=context)
+                archived += its_archived
+        profile_days = ProfileDays(archived, sum(map(len, parts.values())) - archived)
+    train = replace(parts[Part.TRAINING], honest_weight=1 / share)
+    dataset = Dataset(train, parts[Part.VALIDATION], parts[Part.TEST])
+    return Made(dataset, periods, summary, profile_days)
 
 
 def _check(counts: Mapping[Part, Counts], periods: Periods, summary: Summary) -> None:
@@ -142,8 +167,8 @@ def _write(archive: Archive, plan: Plan, repeats: Mapping[int, pa.Table], direct
             each.result()
 
 
-def _windowed(samples: Samples, path: Path, bounds: tuple[int, int], wanted: Wanted) -> Windowed:
-    """Return samples with their features, which become a file."""
+def _windowed(samples: Samples, path: Path, periods: Periods, part: Part, wanted: Wanted) -> Windowed:
+    """Return samples with their features, which become a file, and no context."""
     shape = (len(samples), wanted.sequence_length, len(wanted.features))
     features = np.lib.format.open_memmap(path, "w+", np.float32, shape)
     for begin in range(0, len(samples), _AT_ONCE):
@@ -151,5 +176,19 @@ def _windowed(samples: Samples, path: Path, bounds: tuple[int, int], wanted: Wan
         features[rows] = step_features(samples.windows.take(rows), wanted.features, wanted.zone)
     features.flush()
     mapped = np.load(path, mmap_mode="r")
-    context = np.empty((len(samples), 0), np.float32)
-    return Windowed(samples.windows, mapped, context, samples.users, samples.is_fraud.astype(np.float32), *bounds)
+    nothing = np.empty((len(samples), 0), np.float32)
+    is_fraud = samples.is_fraud.astype(np.float32)
+    return Windowed(samples.windows, mapped, nothing, samples.users, is_fraud, *periods.bounds(part))
+
+
+def _context(samples: Samples, path: Path, contexts: Contexts) -> tuple[npt.NDArray[np.float32], int]:
+    """Return the context of samples, which becomes a file, and how many of its days archived scores name."""
+    columns = np.lib.format.open_memmap(path, "w+", np.float32, (len(samples), len(contexts.names)))
+    begin = archived = 0
+    for rows in in_portions(samples.events, AT_ONCE):
+        found = contexts.of_events(rows)
+        columns[begin : begin + len(rows)] = found.columns
+        begin += len(rows)
+        archived += int(found.archived.sum())
+    columns.flush()
+    return np.load(path, mmap_mode="r"), archived

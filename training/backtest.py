@@ -14,29 +14,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from models.bundle import LoadedBundle
-from models.context import (
-    DAY_MS,
-    NO_DAY,
-    PROFILE_KINDS,
-    Profiled,
-    ProfileDefinition,
-    context_columns,
-    day_number,
-    replayed_profile_day,
-)
+from models.context import DAY_MS, NO_DAY, ProfileDefinition, day_number
 from models.window import Ints, Windows
 from stream.encode import rounded
 from stream.errors import TenfoldError
 from training.archive import SCHEMAS, TIME, Archive, Kind, partitions
+from training.context import AT_ONCE, EventContext, milliseconds, open_contexts
 from training.labels import Verdicts, open_labels
-from training.profiles import Profiles, Topics, open_profiles
+from training.profiles import Topics
 from training.replay import Replayed, id_hashes, replay_partition
-from training.samples import first_file_day
-
-_ROWS = (
-    *("topic_id", "partition", "offset", "kafka_timestamp"),
-    *("transaction_id", "user_id", "merchant_id", "amount", "created_at"),
-)
+from training.samples import EVENT_COLUMNS, first_file_day
 
 #: The score message, the record that it answers, and what is known of the truth by now.
 SCHEMA = pa.schema(
@@ -65,9 +52,6 @@ SCHEMA = pa.schema(
     ]
 )
 
-#: Events that are scored at once: each time the profiles of all are looked up in one pass.
-_AT_ONCE = 200_000
-
 
 class BacktestError(TenfoldError):
     """The range cannot be scored, or the scores not be written; the message says why and what to do."""
@@ -81,6 +65,8 @@ class Backtested(NamedTuple):
     labelled: int
     frauds: int
     not_scorable: int  # the model has no finite answer to them; left out, where serving dead-letters them
+    profile_days_archived: int  # events whose table of profiles is the one that an archived score names
+    profile_days_by_rule: int  # the others, where the model reads profiles: tables taken to be published at midnight
 
 
 @dataclass(frozen=True)
@@ -96,15 +82,16 @@ class Range:
         return day_number(self.first) * DAY_MS, day_number(self.until) * DAY_MS
 
 
-def backtest(archive: Archive, topics: Topics, bundle: LoadedBundle, days: Range, out: Path) -> Backtested:
+def backtest(archive: Archive, topics: Topics, scores: str, bundle: LoadedBundle, days: Range, out: Path) -> Backtested:
     """Score the events of a range of days into a Parquet file of :data:`SCHEMA`, by partition and in replay order.
 
-    Profiles are those of the table that serving would have used, published at midnight. Labels are as they are known
-    now.
+    Profiles are those of the table that serving used, as archived scores say it; where there is no score, those of the
+    table that it would have used, published at midnight. Labels are as they are known now.
 
     Args:
         archive: where the events are.
         topics: of transactions and labels.
+        scores: the topic of scores.
         bundle: what scores them.
         days: of the events.
         out: the file; one that is there is replaced once the new one is whole.
@@ -115,17 +102,25 @@ def backtest(archive: Archive, topics: Topics, bundle: LoadedBundle, days: Range
     """
     spec = bundle.spec
     since = first_file_day(days.bounds_ms[0], spec.window_max_age_ms)
-    totals = np.zeros(5, np.int64)
+    totals = np.zeros(7, np.int64)
     with ExitStack() as stack:
         labels = stack.enter_context(open_labels(archive, topics, since=since))
         extent = labels.extent()
         verdicts = labels.as_of(0 if extent is None else extent.known_ms)
-        profiles = None
+        contexts = None
         if spec.context:
             definition = ProfileDefinition(spec.zone, spec.label_delay_days)
-            # an event may arrive on the day before its own, and a zone's day may be another
-            first, last = day_number(days.first) - 2, day_number(days.until) + 1
-            profiles = stack.enter_context(open_profiles(archive, topics, definition, first=first, last=last))
+            contexts = stack.enter_context(
+                open_contexts(
+                    archive,
+                    topics,
+                    scores,
+                    spec.context,
+                    definition,
+                    days.bounds_ms,
+                    model_version=spec.model_version,
+                )
+            )
         writer = stack.enter_context(_writing(out))
         for partition in partitions(archive.files(topics.transactions, since=since)):
             replayed = replay_partition(
@@ -134,33 +129,34 @@ def backtest(archive: Archive, topics: Topics, bundle: LoadedBundle, days: Range
                 partition,
                 sequence_length=spec.sequence_length,
                 max_age_ms=spec.window_max_age_ms,
-                columns=_ROWS,
+                columns=EVENT_COLUMNS,
                 since=since,
             )
             for portion in _portions(_inside(chunk, days) for chunk in replayed):
-                scores = _scored(portion, bundle, profiles, verdicts)
-                writer.write_table(scores)
-                counted = (len(scores), _true(scores["sequence_anomaly"]), scores["is_fraud"].null_count)
-                totals += (*counted, _true(scores["is_fraud"]), len(portion.rows) - len(scores))
+                context = None if contexts is None else contexts.of_events(portion.rows)
+                table = _scored(portion, bundle, context, verdicts)
+                writer.write_table(table)
+                counted = (len(table), _true(table["sequence_anomaly"]), table["is_fraud"].null_count)
+                totals += (*counted, _true(table["is_fraud"]), len(portion.rows) - len(table), *_days_of(context))
         if not totals[0]:
             raise BacktestError(f"{archive.url(topics.transactions)} has no event from {days.first} to {days.until}")
-    events, anomalies, unlabelled, frauds, not_scorable = totals.tolist()
-    return Backtested(events, anomalies, events - unlabelled, frauds, not_scorable)
+    events, anomalies, unlabelled, *others = totals.tolist()
+    return Backtested(events, anomalies, events - unlabelled, *others)
 
 
 def _inside(chunk: Replayed, days: Range) -> Replayed:
     begin_ms, end_ms = days.bounds_ms
-    created_at_ms = _milliseconds(chunk.rows["created_at"])
+    created_at_ms = milliseconds(chunk.rows["created_at"])
     rows = np.flatnonzero((created_at_ms >= begin_ms) & (created_at_ms < end_ms))
     return Replayed(chunk.rows.take(rows), chunk.scored.take(rows))
 
 
 def _portions(chunks: Iterable[Replayed]) -> Iterator[Replayed]:
-    """Put chunks together, up to :data:`_AT_ONCE` events and a chunk; those without an event are left out."""
+    """Put chunks together, up to :data:`AT_ONCE` events and a chunk; those without an event are left out."""
     waiting: list[Replayed] = []
     for chunk in chunks:
         waiting += [chunk] if len(chunk.rows) else []
-        if sum(len(each.rows) for each in waiting) >= _AT_ONCE:
+        if sum(len(each.rows) for each in waiting) >= AT_ONCE:
             yield _joined(waiting)
             waiting = []
     if waiting:
@@ -175,19 +171,19 @@ def _joined(chunks: Sequence[Replayed]) -> Replayed:
     )
 
 
-def _scored(portion: Replayed, bundle: LoadedBundle, profiles: Profiles | None, verdicts: Verdicts) -> pa.Table:
+def _days_of(context: EventContext | None) -> tuple[int, int]:
+    """Return how many days of tables are those of archived scores, and how many those of the rule."""
+    if context is None:
+        return 0, 0
+    archived = int(context.archived.sum())
+    return archived, len(context.archived) - archived
+
+
+def _scored(portion: Replayed, bundle: LoadedBundle, context: EventContext | None, verdicts: Verdicts) -> pa.Table:
     """Return the scores of events, as :data:`SCHEMA` has them."""
     spec, rows = bundle.spec, portion.rows
-    days = np.full(len(rows), NO_DAY)
-    context = None
-    if profiles is not None:
-        days = replayed_profile_day(
-            spec.zone, _milliseconds(rows["created_at"]), _milliseconds(rows["kafka_timestamp"])
-        )
-        found = profiles.of_events(rows["merchant_id"], rows["user_id"], days)
-        merchants, users = (found[:, place] for place in range(len(PROFILE_KINDS)))
-        context = context_columns(Profiled(merchants, users, rows["amount"].to_numpy()), spec.context)
-    probabilities = rounded(bundle.score(portion.scored, context))
+    days = np.full(len(rows), NO_DAY) if context is None else context.days
+    probabilities = rounded(bundle.score(portion.scored, None if context is None else context.columns))
     at, known = verdicts.find(id_hashes(rows["transaction_id"]))
     lengths = portion.scored.lengths
     n = len(rows)
@@ -216,11 +212,6 @@ def _where(known: npt.NDArray[np.bool_], values: npt.NDArray[np.generic], at: In
     found = np.zeros(len(known), values.dtype)
     found[known] = values[at[known]]
     return pa.array(found, mask=~known)
-
-
-def _milliseconds(column: pa.ChunkedArray) -> Ints:
-    times: Ints = column.cast(pa.int64()).to_numpy()
-    return times
 
 
 def _true(column: pa.ChunkedArray) -> int:

@@ -39,7 +39,8 @@ def run(
     except BundleError as error:
         raise BacktestError(str(error)) from None
     begun = clock()
-    done = backtest(open_archive(url), Topics(settings.input_topic, settings.labels_topic), bundle, days, out)
+    topics = Topics(settings.input_topic, settings.labels_topic)
+    done = backtest(open_archive(url), topics, settings.output_topic, bundle, days, out)
     seconds = clock() - begun
     return {
         "out": str(out),

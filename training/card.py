@@ -1,6 +1,6 @@
 """The model card that travels with a bundle."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ def model_card(spec: BundleSpec, metrics: Mapping[str, Any], dataset: Dataset, t
 
 Scores the last of up to {spec.sequence_length} payments of a user: the probability that it is a fraud.
 
-Preset `{spec.preset}`; per step {", ".join(f"`{name}`" for name in spec.features)}. Hours and days are in {spec.zone};
+Preset `{spec.preset}`; per step {_names(spec.features)}. {_context(spec)} Hours and days are in {spec.zone};
 a payment counts for {spec.window_max_age_ms / 86_400_000:g} days.
 
 ## Trained on
@@ -53,6 +53,16 @@ Frauds that one user's payments do not show, such as a skimmed merchant; windows
 {spec.sequence_length} payments are scored, with less to go by. Payments of other people in other places: train on
 your own.
 """
+
+
+def _context(spec: BundleSpec) -> str:
+    if not spec.context:
+        return "No profiles of merchants and users."
+    return f"Beside the window, of its merchant's and user's daily profiles, {_names(spec.context)}."
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _imbalance(train: Part) -> str:

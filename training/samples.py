@@ -19,23 +19,26 @@ import pyarrow.compute as pc
 
 from models.context import DAY_MS, day_date
 from models.window import RECORD, Ints, Windows
-from training.archive import Archive
+from training.archive import SCHEMAS, Archive, Kind
 from training.labels import NEVER, Verdicts
 from training.periods import Part, Periods
 from training.replay import Replayed, id_hashes, replay_partition
 
-_ROWS = ("topic_id", "offset", "kafka_timestamp", "user_id", "merchant_id")
+#: What is kept of the archive's row of each window's last event.
+EVENT_COLUMNS = (
+    *("topic_id", "partition", "offset", "kafka_timestamp"),
+    *("transaction_id", "user_id", "merchant_id", "amount", "created_at"),
+)
 
 _TYPES: dict[str, np.dtype[np.generic]] = {
     "records": RECORD,  # T of them a window
     "lengths": np.dtype(np.int64),
     "is_fraud": np.dtype(np.bool_),
     "fraud_known_at_ms": np.dtype(np.int64),
-    "arrived_at_ms": np.dtype(np.int64),
     "users": np.dtype(np.uint64),
 }
-_IDS = "ids"  # the column that is text, an Arrow stream
-_ID_SCHEMA = pa.schema([("merchant_id", pa.string()), pa.field("user_id", pa.string(), nullable=False)])
+_EVENTS = "events"  # rows of the archive, an Arrow stream
+_EVENT_SCHEMA = pa.schema([SCHEMAS[Kind.TRANSACTIONS].field(name) for name in EVENT_COLUMNS])
 
 
 class Plan(NamedTuple):
@@ -57,9 +60,8 @@ class Samples:
     windows: Windows  # [n, T]
     is_fraud: npt.NDArray[np.bool_]  # [n] what is known of the window's last event
     fraud_known_at_ms: Ints  # [n] when that label landed, NEVER where it is no fraud
-    arrived_at_ms: Ints  # [n] Kafka timestamp
     users: npt.NDArray[np.uint64]  # [n] hash of the user id
-    ids: Sequence[Path]  # Arrow streams of (merchant_id, user_id)
+    streams: Sequence[Path]  # Arrow streams of EVENT_COLUMNS
 
     def __len__(self) -> int:
         return len(self.is_fraud)
@@ -70,9 +72,9 @@ class Samples:
         return _last(self.windows)[0]
 
     @property
-    def merchants_and_users(self) -> Iterator[pa.Table]:
-        """Yield ``(merchant_id, user_id)`` of the windows' last events, some thousands at a time."""
-        for path in self.ids:
+    def events(self) -> Iterator[pa.Table]:
+        """Yield :data:`EVENT_COLUMNS` of the windows' last events, some thousands at a time."""
+        for path in self.streams:
             with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as stream:
                 yield from (pa.Table.from_batches([batch]) for batch in stream)
 
@@ -97,12 +99,14 @@ def write_partition(archive: Archive, partition: int, plan: Plan, repeats: pa.Ta
         partition,
         sequence_length=plan.sequence_length,
         max_age_ms=plan.max_age_ms,
-        columns=_ROWS,
+        columns=EVENT_COLUMNS,
         since=first_file_day(plan.periods.begin_ms, plan.max_age_ms),
     )
     with ExitStack() as stack:
         files = {part: _open_columns(directory, part, partition, stack) for part in Part}
-        streams = {part: stack.enter_context(pa.ipc.new_stream(files[part].pop(_IDS), _ID_SCHEMA)) for part in Part}
+        streams = {
+            part: stack.enter_context(pa.ipc.new_stream(files[part].pop(_EVENTS), _EVENT_SCHEMA)) for part in Part
+        }
         for chunk in replayed:
             once = ~_repeated(chunk.rows, repeats)
             drawn = rng.random(len(once)) < plan.share_of_honest
@@ -114,7 +118,7 @@ def write_partition(archive: Archive, partition: int, plan: Plan, repeats: pa.Ta
                 columns = _columns(chunk, rows, plan.frauds[part], transactions[rows])
                 for name, file in files[part].items():
                     columns[name].tofile(file)
-                streams[part].write_table(chunk.rows.select(_ID_SCHEMA.names).take(rows))
+                streams[part].write_table(chunk.rows.take(rows))
 
 
 def first_file_day(begin_ms: int, max_age_ms: int) -> date:
@@ -144,11 +148,13 @@ def _put_together(directory: Path, part: Part, partitions: Sequence[int], sequen
         # a file without a byte cannot be mapped
         columns[name] = np.memmap(whole, kind, "r") if whole.stat().st_size else np.empty(0, kind)
     windows = Windows(columns.pop("records").reshape(-1, sequence_length), columns.pop("lengths"))
-    return Samples(windows, **columns, ids=[_path(directory, part, _IDS, partition) for partition in partitions])
+    return Samples(windows, **columns, streams=[_path(directory, part, _EVENTS, partition) for partition in partitions])
 
 
 def _open_columns(directory: Path, part: Part, partition: int, stack: ExitStack) -> dict[str, BinaryIO]:
-    return {name: stack.enter_context(_path(directory, part, name, partition).open("wb")) for name in (*_TYPES, _IDS)}
+    return {
+        name: stack.enter_context(_path(directory, part, name, partition).open("wb")) for name in (*_TYPES, _EVENTS)
+    }
 
 
 def _path(directory: Path, part: Part, column: str, partition: int) -> Path:
@@ -163,14 +169,12 @@ def _columns(
     is_fraud = frauds.frauds(transactions)
     known_at_ms = np.full(len(rows), NEVER, np.int64)
     known_at_ms[is_fraud] = frauds.landed_at_ms[at[is_fraud]]
-    arrived_at_ms = chunk.rows["kafka_timestamp"].cast(pa.int64()).to_numpy()[rows]
     windows = chunk.scored.take(rows)
     return {
         "records": windows.records,
         "lengths": windows.lengths,
         "is_fraud": is_fraud,
         "fraud_known_at_ms": known_at_ms,
-        "arrived_at_ms": arrived_at_ms,
         "users": id_hashes(chunk.rows["user_id"].take(rows)),
     }
 

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from stream.errors import TenfoldError
 from stream.settings import Settings
@@ -53,7 +54,7 @@ class Stretch(NamedTuple):
 
 
 def run_on_archive(
-    url: str, settings: Settings, stretch: Stretch, honest_per_fraud: float, **options: Any
+    url: str, settings: Settings, stretch: Stretch, honest_per_fraud: float, zone: str, **options: Any
 ) -> dict[str, Any]:
     """Train on an archive with the options of :class:`training.job.Job`; return what :func:`run` does, and the summary.
 
@@ -62,9 +63,10 @@ def run_on_archive(
     """
     _require((*_NEEDED, "duckdb", "fsspec"))
     first, until = (_day(name, value) for name, value in (("--from", stretch.first), ("--to", stretch.until)))
-    label_delay_days = _days(stretch.label_delay)
+    label_delay_days, zone = _days(stretch.label_delay), _zone(zone)
 
-    from models.window import SEQUENCE_LENGTH, WINDOW_MAX_AGE_MS  # noqa: PLC0415 - not where the extra is missing
+    from models.context import PRESET_CONTEXT  # noqa: PLC0415 - not where the extra is missing
+    from models.window import SEQUENCE_LENGTH, WINDOW_MAX_AGE_MS  # noqa: PLC0415
     from training.archive import open_archive  # noqa: PLC0415
     from training.archive_dataset import Wanted, dataset_of  # noqa: PLC0415
     from training.dataset import TrainingDataError  # noqa: PLC0415
@@ -72,9 +74,17 @@ def run_on_archive(
     from training.profiles import Topics  # noqa: PLC0415
 
     try:
-        job = Job(**options, label_delay_days=label_delay_days, h5=None, zone="UTC", created_at=datetime.now(UTC))
+        job = Job(
+            **options,
+            context=PRESET_CONTEXT[options["preset"]],
+            label_delay_days=label_delay_days,
+            h5=None,
+            zone=zone,
+            created_at=datetime.now(UTC),
+        )
         wanted = Wanted(
             features=job.features,
+            context=job.context,
             sequence_length=SEQUENCE_LENGTH,
             max_age_ms=WINDOW_MAX_AGE_MS,
             zone=job.zone,
@@ -90,16 +100,24 @@ def run_on_archive(
         with tempfile.TemporaryDirectory(dir=job.store, prefix=".columns.") as columns:
             say("Loading transaction sequences…")
             topics = Topics(settings.input_topic, settings.labels_topic)
-            made = dataset_of(open_archive(url), topics, wanted, Path(columns), processes=len(os.sched_getaffinity(0)))
+            processes = len(os.sched_getaffinity(0))
+            made = dataset_of(
+                open_archive(url), topics, settings.output_topic, wanted, Path(columns), processes=processes
+            )
             say("Preparing sequences…")
             days, summary = made.periods.described(), made.summary._asdict()
             for name, (begin, last) in days.items():
                 say(f"{name}: {begin} to {last}")
             say(", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in summary.items()))
-            trained = job.run(made.dataset, {"days": days, "archive": summary, "split": "time"})
+            facts = {"days": days, "archive": summary, "split": "time"}
+            if made.profile_days is not None:
+                archived, by_rule = made.profile_days
+                say(f"profiles of the day that an archived score names: {archived:,} windows; by rule: {by_rule:,}")
+                facts["profile_days"] = made.profile_days._asdict()
+            trained = job.run(made.dataset, facts)
     except (TrainingDataError, FileExistsError) as error:
         raise TrainError(str(error)) from None
-    return _told(trained) | {"days": days, "archive": summary}
+    return _told(trained) | facts
 
 
 def _require(packages: Sequence[str]) -> None:
@@ -129,3 +147,11 @@ def _days(text: str) -> int:
     if found is None:
         raise TrainError(f"--label-delay {text}: give whole days, such as 7d")
     return int(found[1])
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # a directory of zones is an OSError
+        raise TrainError(f"--timezone {name}: no such IANA zone; Europe/Paris is one") from None
+    return name

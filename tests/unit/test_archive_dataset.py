@@ -10,18 +10,29 @@ import pytest
 pa = pytest.importorskip("pyarrow", reason="needs the archive extra")
 pytest.importorskip("duckdb", reason="needs the archive extra")
 
+from models.context import (  # noqa: E402
+    NO_DAY,
+    PRESET_CONTEXT,
+    Profiled,
+    ProfileDefinition,
+    context_columns,
+    day_number,
+    local_day,
+)
 from models.features import PRESETS, step_features  # noqa: E402
-from tests.profile_archives import TOPICS, archive_past  # noqa: E402
-from tests.profile_reference import Past, random_past  # noqa: E402
+from tests.profile_archives import SCORES, TOPICS, archive_past, archive_scores  # noqa: E402
+from tests.profile_reference import Past, Payment, random_past  # noqa: E402
 from training.archive import open_archive  # noqa: E402
 from training.archive_dataset import Made, Wanted, dataset_of  # noqa: E402
 from training.dataset import TrainingDataError  # noqa: E402
+from training.profiles import open_profiles  # noqa: E402
 
 BEGIN = date(2026, 2, 20)
 DAY_MS = 86_400_000
 
 WANTED = Wanted(
     features=PRESETS["default"],
+    context=PRESET_CONTEXT["default"],
     sequence_length=10,
     max_age_ms=90 * DAY_MS,
     zone="Europe/Paris",
@@ -40,7 +51,7 @@ def made(past: Past, directory: Path, wanted: Wanted = WANTED, processes: int = 
     archive_past(past, archive)
     scratch = directory / "columns"
     scratch.mkdir()
-    return dataset_of(archive, TOPICS, wanted, scratch, processes)
+    return dataset_of(archive, TOPICS, SCORES, wanted, scratch, processes)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +60,7 @@ def past() -> Past:
 
 
 def test_windows_have_the_features_that_serving_computes_and_their_stretch_of_time(past: Past, tmp_path: Path) -> None:
-    dataset, periods, summary = made(past, tmp_path)
+    dataset, periods, summary, _ = made(past, tmp_path)
     assert periods.described() == {
         "training": ("2026-02-22", "2026-03-13"),
         "validation": ("2026-03-21", "2026-03-25"),
@@ -64,6 +75,49 @@ def test_windows_have_the_features_that_serving_computes_and_their_stretch_of_ti
         assert 0 < part.is_fraud.sum() < len(part)
         assert part.honest_weight == 1
         assert not part.features.flags.writeable
+
+
+def test_the_context_is_that_of_the_profiles_that_serving_used(past: Past, tmp_path: Path) -> None:
+    zone, of_day = WANTED.zone, date(2026, 3, 3)
+    of_offset = {payment.offset: payment for payment in past.payments}
+    scored = [payment for payment in past.payments if payment.offset % 3 == 0]
+    archive = open_archive(str(tmp_path / "archive"))
+    archive_scores(archive, [(each, of_day if each.offset % 2 else None) for each in scored], "v1")
+
+    dataset, _, _, profile_days = made(past, tmp_path)
+
+    def day(payment: Payment) -> int:
+        created, arrived = local_day(zone, np.array([payment.created_at, payment.arrived_at])).tolist()
+        if payment.offset % 3 == 0:
+            return min(day_number(of_day), created) if payment.offset % 2 else NO_DAY
+        return min(created, arrived) if min(created, arrived) > arrived - 7 else NO_DAY
+
+    firsts: dict[str, int] = {}
+    for payment in past.payments:
+        firsts.setdefault(payment.transaction, payment.offset)
+    archived = 0
+    with open_profiles(archive, TOPICS, ProfileDefinition(zone, 7)) as profiles:
+        for part in (dataset.train, dataset.validation, dataset.test):
+            inside = [
+                of_offset[offset]
+                for offset in sorted(firsts.values())
+                if part.begin_ms <= of_offset[offset].created_at < part.end_ms
+            ]
+            merchants, users = (
+                pa.array([getattr(each, name) for each in inside], pa.string()) for name in ("merchant", "user")
+            )
+            values = profiles.of_events(merchants, users, np.array([day(each) for each in inside]))
+            amounts = np.array([each.amount for each in inside])
+            expected = context_columns(Profiled(values[:, 0], values[:, 1], amounts), WANTED.context)
+            np.testing.assert_array_equal(part.context, expected)
+            archived += sum(each.offset % 3 == 0 for each in inside)
+    assert profile_days == (archived, len(dataset) - archived)
+
+
+def test_a_preset_without_context_reads_no_profiles(past: Past, tmp_path: Path) -> None:
+    dataset, _, _, profile_days = made(past, tmp_path, replace(WANTED, context=()))
+    assert profile_days is None
+    assert dataset.train.context.shape == (len(dataset.train), 0)
 
 
 def test_honest_training_windows_are_sampled_and_stand_for_all_of_them(past: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from stream.contract import timestamp  # noqa: E402
 from stream.microbatch import MicroBatch  # noqa: E402
 from stream.window_store import Mark  # noqa: E402
 from tests.bundles import make_bundle  # noqa: E402
-from tests.profile_archives import TOPICS, archive_past  # noqa: E402
+from tests.profile_archives import SCORES, TOPICS, archive_past, archive_scores  # noqa: E402
 from tests.profile_reference import Past, Payment, random_past  # noqa: E402
 from tests.unit.test_microbatch import MemoryStore  # noqa: E402
 from training.archive import open_archive  # noqa: E402
@@ -84,7 +84,7 @@ def test_the_past_is_scored_as_the_scorer_scored_it(past: Past, tmp_path: Path) 
     archive, bundle = open_archive(str(tmp_path / "archive")), load_bundle(starter("default"))
     archive_past(past, archive)
 
-    done = backtest(archive, TOPICS, bundle, RANGE, tmp_path / "scores.parquet")
+    done = backtest(archive, TOPICS, SCORES, bundle, RANGE, tmp_path / "scores.parquet")
 
     live = served(list(past.payments), bundle)
     rows = pq.read_table(tmp_path / "scores.parquet").to_pylist()
@@ -105,7 +105,7 @@ def test_what_is_known_of_the_truth_stands_beside_the_score(past: Past, tmp_path
     archive, bundle = open_archive(str(tmp_path / "archive")), load_bundle(starter("baseline"))
     archive_past(past, archive)
 
-    done = backtest(archive, TOPICS, bundle, RANGE, tmp_path / "scores.parquet")
+    done = backtest(archive, TOPICS, SCORES, bundle, RANGE, tmp_path / "scores.parquet")
 
     rows = pq.read_table(tmp_path / "scores.parquet").to_pylist()
     for row in rows:
@@ -124,7 +124,7 @@ def test_what_is_known_of_the_truth_stands_beside_the_score(past: Past, tmp_path
         at = row["labelled_at"]
         assert (at and round(at.timestamp() * 1000)) == (labels[-1][4] if labels else None)
     known = [row["is_fraud"] for row in rows if row["is_fraud"] is not None]
-    assert done[2:] == (len(known), sum(known), 0)
+    assert done[2:] == (len(known), sum(known), 0, 0, 0)
 
 
 def test_a_model_that_reads_profiles_gets_those_of_each_day(past: Past, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_model_that_reads_profiles_gets_those_of_each_day(past: Past, tmp_path
     bundle = load_bundle(make_bundle(tmp_path / "bundle", "context"))
     archive_past(past, archive)
 
-    backtest(archive, TOPICS, bundle, RANGE, tmp_path / "scores.parquet")
+    backtest(archive, TOPICS, SCORES, bundle, RANGE, tmp_path / "scores.parquet")
 
     [replayed] = replay_partition(
         archive, "transactions", 0, sequence_length=10, max_age_ms=bundle.spec.window_max_age_ms, columns=("offset",)
@@ -157,12 +157,35 @@ def test_a_model_that_reads_profiles_gets_those_of_each_day(past: Past, tmp_path
     assert np.abs(expected - bundle.score(windows, np.zeros_like(context))).max() > 0.01, "profiles make no difference"
 
 
+def test_the_day_of_an_archived_score_counts_and_else_the_rule(past: Past, tmp_path: Path) -> None:
+    archive = open_archive(str(tmp_path / "archive"))
+    bundle = load_bundle(make_bundle(tmp_path / "bundle", "context"))
+    archive_past(past, archive)
+    backtest(archive, TOPICS, SCORES, bundle, RANGE, tmp_path / "rule.parquet")
+    payments = [payment for payment in past.payments if inside(payment)]
+    scored = payments[: len(payments) // 2]
+    of_day = date(2026, 3, 1)
+    archive_scores(archive, [(payment, of_day) for payment in scored], bundle.spec.model_version)
+
+    done = backtest(archive, TOPICS, SCORES, bundle, RANGE, tmp_path / "archived.parquet")
+
+    assert done.profile_days_archived == len(scored)
+    assert done.profile_days_by_rule == len(payments) - len(scored)
+    rule, archived = (pq.read_table(tmp_path / f"{name}.parquet").to_pylist() for name in ("rule", "archived"))
+    assert {row["profile_day"] for row in archived[: len(scored)]} == {of_day}
+    assert archived[len(scored) :] == rule[len(scored) :]
+    pairs = zip(archived[: len(scored)], rule, strict=False)
+    assert sum(a["fraud_probability"] != r["fraud_probability"] for a, r in pairs) > len(scored) // 2
+
+
 def test_a_range_without_an_event_leaves_the_file_that_was_there(past: Past, tmp_path: Path) -> None:
     archive, out = open_archive(str(tmp_path / "archive")), tmp_path / "scores.parquet"
     archive_past(past, archive)
     out.write_bytes(b"before")
     with pytest.raises(BacktestError, match="no event from 2020-01-01 to 2020-01-02"):
-        backtest(archive, TOPICS, load_bundle(starter("baseline")), Range(date(2020, 1, 1), date(2020, 1, 2)), out)
+        backtest(
+            archive, TOPICS, SCORES, load_bundle(starter("baseline")), Range(date(2020, 1, 1), date(2020, 1, 2)), out
+        )
     assert out.read_bytes() == b"before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["archive", "scores.parquet"]
 
@@ -172,7 +195,7 @@ def test_a_place_that_cannot_be_written_is_named(past: Past, tmp_path: Path) -> 
     archive_past(past, archive)
     out = tmp_path / "nowhere" / "scores.parquet"
     with pytest.raises(BacktestError, match=r"nowhere/scores\.parquet cannot be written"):
-        backtest(archive, TOPICS, load_bundle(starter("baseline")), RANGE, out)
+        backtest(archive, TOPICS, SCORES, load_bundle(starter("baseline")), RANGE, out)
 
 
 def test_the_command_says_what_it_scored(past: Past, tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def entry(payment: Payment) -> Entry:
 
 
 def as_rows(samples: Samples) -> list[tuple[list[Entry], bool, int, str | None, str]]:
-    ids = [row for table in samples.merchants_and_users for row in table.to_pylist()]
+    ids = [row for table in samples.events for row in table.to_pylist()]
     return [
         (
             [Entry(*record) for record in records[:length].tolist()],

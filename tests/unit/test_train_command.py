@@ -12,6 +12,7 @@ pytest.importorskip("tensorflow", reason="needs the training extra")
 
 from typer.testing import CliRunner  # noqa: E402
 
+from models.context import PRESET_CONTEXT  # noqa: E402
 from stream.cli import app  # noqa: E402
 from tests.profile_archives import archive_past  # noqa: E402
 from tests.profile_reference import random_past  # noqa: E402
@@ -24,6 +25,8 @@ from training.train_command import TrainError  # noqa: E402
     [
         (["--from", "yesterday"], "--from yesterday: give a day such as"),
         (["--label-delay", "week"], "--label-delay week: give whole days"),
+        (["--timezone", "Europe"], "--timezone Europe: no such IANA zone"),
+        (["--timezone", "../etc"], r"--timezone ../etc: no such IANA zone"),
         ([], "holds no transaction"),
     ],
 )
@@ -50,7 +53,7 @@ def test_an_archive_becomes_a_bundle_that_says_what_it_was_made_of(tmp_path: Pat
     arguments = ["--archive", str(tmp_path / "archive"), "--store", str(store), "--to", "2026-04-01", "--honest", "1"]
     few = ["--epochs", "1", "--batch-size", "256", "--validation-days", "5", "--test-days", "6", "--json"]
 
-    result = CliRunner().invoke(app, ["train", *arguments, *few])
+    result = CliRunner().invoke(app, ["train", *arguments, *few, "--timezone", "Europe/Paris"])
 
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
@@ -59,5 +62,10 @@ def test_an_archive_becomes_a_bundle_that_says_what_it_was_made_of(tmp_path: Pat
     assert told["days"]["test"] == ["2026-03-26", "2026-03-31"]
     assert told["archive"]["transactions"] == len({payment.transaction for payment in past.payments})
     assert bundle.metrics["n"] > 100
-    assert "Of the training windows that are no fraud one in" in (bundle.directory / "card.md").read_text()
+    assert bundle.metrics["profile_days"] == told["profile_days"]
+    assert bundle.spec.context == PRESET_CONTEXT["default"]
+    assert (bundle.spec.zone, bundle.spec.label_delay_days) == ("Europe/Paris", 7)
+    card = (bundle.directory / "card.md").read_text()
+    assert "Of the training windows that are no fraud one in" in card
+    assert "`merchant_fraud_rate_7d`" in card
     assert sorted(path.name for path in store.iterdir()) == ["champion", bundle.directory.name]
