@@ -28,6 +28,7 @@ profiles_app = typer.Typer(no_args_is_help=True, help="Daily profiles of merchan
 app.add_typer(profiles_app, name="profiles")
 
 Preset = Literal["baseline", "default"]
+Split = Literal["time", "rows"]
 ArchiveUrl = Annotated[
     str | None, typer.Option("--archive", help="Directory or URL.  [default: TENFOLD_ARCHIVE]", metavar="DIR|URL")
 ]
@@ -174,6 +175,9 @@ def train(
     honest: Annotated[
         float, typer.Option(min=1, help="Archive: payments to learn from, for each fraud, that are none.")
     ] = 50,
+    split: Annotated[
+        Split, typer.Option(help="By time; or by row, for comparison only: such a bundle never becomes champion.")
+    ] = "time",
     timezone: Annotated[
         str, typer.Option(help="Archive: IANA zone of hours, weekends, nights and the profiles' days.")
     ] = "UTC",
@@ -190,7 +194,7 @@ def train(
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         if data is not None:
             trained = train_command.run(
-                data, preset=preset, epochs=epochs, batch_size=batch_size, seed=seed, store=store
+                data, preset=preset, epochs=epochs, batch_size=batch_size, seed=seed, store=store, split=split
             )
         else:
             from stream.settings import load
@@ -206,6 +210,7 @@ def train(
                 batch_size=batch_size,
                 seed=seed,
                 store=store,
+                split=split,
             )
     if as_json:
         typer.echo(json.dumps(trained))

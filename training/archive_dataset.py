@@ -20,10 +20,10 @@ from models.features import step_features
 from training.archive import Archive, partitions
 from training.archive_reader import in_portions
 from training.context import AT_ONCE, Contexts, open_contexts
-from training.dataset import Dataset, TrainingDataError
+from training.dataset import Dataset, Split, TrainingDataError, split_by_row
 from training.dataset import Part as Windowed
-from training.labels import Counts, Summary, open_labels
-from training.periods import Part, Periods, split_by_time
+from training.labels import Counts, Extent, Summary, open_labels
+from training.periods import Part, Periods, labelled_days, split_by_time
 from training.profiles import Topics
 from training.samples import Plan, Samples, first_file_day, put_together, write_partition
 
@@ -44,6 +44,7 @@ class Wanted:
     label_delay_days: int
     validation_days: int
     test_days: int
+    split: Split  # by row, the last two and the next mean nothing
     honest_per_fraud: float  # of the training windows that are no fraud, so many are kept for each fraud
     seed: int
 
@@ -59,7 +60,7 @@ class Made(NamedTuple):
     """A dataset and what it was made of."""
 
     dataset: Dataset
-    periods: Periods
+    days: Mapping[str, tuple[str, str]]  # first and last of each part, ISO dates
     summary: Summary
     profile_days: ProfileDays | None  # of a model that reads profiles
 
@@ -93,18 +94,12 @@ def dataset_of(
                 f"the archive at {archive.url(topics.transactions)} holds no transaction: `tenfold archive run` or "
                 "`tenfold import` fills it"
             )
-        periods = split_by_time(
-            extent,
-            first=wanted.first,
-            until=wanted.until,
-            label_delay_days=wanted.label_delay_days,
-            validation_days=wanted.validation_days,
-            test_days=wanted.test_days,
-        )
+        periods = _periods(extent, wanted)
         summary = labels.summary(extent.known_ms)
         landed_by = {part: periods.validation_ms if part is Part.TRAINING else extent.known_ms for part in Part}
         counts = {part: labels.counts(*periods.bounds(part), landed_by[part]) for part in Part}
-        _check(counts, periods, summary)
+        if wanted.split == "time":
+            _check(counts, periods, summary)
         share = _share_of_honest(counts[Part.TRAINING], wanted.honest_per_fraud)
         plan = Plan(
             topics.transactions,
@@ -131,9 +126,28 @@ def dataset_of(
                 parts[part] = replace(parts[part], context=context)
                 archived += its_archived
         profile_days = ProfileDays(archived, sum(map(len, parts.values())) - archived)
-    train = replace(parts[Part.TRAINING], honest_weight=1 / share)
-    dataset = Dataset(train, parts[Part.VALIDATION], parts[Part.TEST])
-    return Made(dataset, periods, summary, profile_days)
+    if wanted.split == "rows":
+        dataset, days = split_by_row(parts[Part.TEST]), {"all": periods.described()[Part.TEST]}
+    else:
+        train = replace(parts[Part.TRAINING], honest_weight=1 / share)
+        dataset, days = Dataset(train, parts[Part.VALIDATION], parts[Part.TEST]), periods.described()
+    return Made(dataset, days, summary, profile_days)
+
+
+def _periods(extent: Extent, wanted: Wanted) -> Periods:
+    if wanted.split == "rows":
+        begin, end = labelled_days(
+            extent, first=wanted.first, until=wanted.until, label_delay_days=wanted.label_delay_days
+        )
+        return Periods.undivided(begin * DAY_MS, end * DAY_MS)
+    return split_by_time(
+        extent,
+        first=wanted.first,
+        until=wanted.until,
+        label_delay_days=wanted.label_delay_days,
+        validation_days=wanted.validation_days,
+        test_days=wanted.test_days,
+    )
 
 
 def _check(counts: Mapping[Part, Counts], periods: Periods, summary: Summary) -> None:
@@ -148,7 +162,7 @@ def _check(counts: Mapping[Part, Counts], periods: Periods, summary: Summary) ->
 
 
 def _share_of_honest(counts: Counts, honest_per_fraud: float) -> float:
-    return min(1.0, honest_per_fraud * counts.frauds / (counts.transactions - counts.frauds))
+    return min(1.0, honest_per_fraud * counts.frauds / max(counts.transactions - counts.frauds, 1))
 
 
 def _write(archive: Archive, plan: Plan, repeats: Mapping[int, pa.Table], directory: Path, processes: int) -> None:

@@ -6,7 +6,9 @@ The windows are those that the scorer makes, because :func:`models.window.advanc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -75,7 +77,7 @@ class Part:
         return frauds / (frauds + self.honest_weight * (len(self) - frauds))
 
     def take(self, rows: Ints | slice) -> "Part":
-        """Return the windows in ``rows``, in memory."""
+        """Return the windows in ``rows``: in memory, or as they were mapped if it is a slice."""
         return replace(
             self,
             windows=self.windows.take(rows),
@@ -88,7 +90,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Three stretches of time, in this order; between the first two lies the label delay."""
+    """Three parts: stretches of time, in this order, with the label delay between the first two; or of rows."""
 
     train: Part
     validation: Part
@@ -96,6 +98,32 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.train) + len(self.validation) + len(self.test)
+
+
+Split = Literal["time", "rows"]
+
+#: Where validation and test begin in a split by row, as shares of the rows.
+ROWS_VALIDATION, ROWS_TEST = 0.7, 0.8
+
+
+def split_by_row(whole: Part) -> Dataset:
+    """Split without regard to time, for comparison only: the first 80 % of the rows, and the last 20 % for the test.
+
+    The last eighth of the first is for validation. Labels of the training rows are such as nobody had at the time, and
+    users and days are on both sides, so that a test like this flatters.
+
+    Raises:
+        TrainingDataError: a part without a fraud.
+    """
+    bounds = [0, int(ROWS_VALIDATION * len(whole)), int(ROWS_TEST * len(whole)), len(whole)]
+    parts = [whole.take(slice(*pair)) for pair in pairwise(bounds)]
+    for name, part in zip(("training", "validation", "test"), parts, strict=True):
+        if not 0 < part.is_fraud.sum() < len(part):
+            raise TrainingDataError(
+                f"of the {len(part)} {name} rows, {int(part.is_fraud.sum())} are labelled as fraud, and both kinds are "
+                "needed: take more users or days"
+            )
+    return Dataset(*parts)
 
 
 def read_history(directory: Path, cut_off: datetime | None = None) -> History:
@@ -164,10 +192,13 @@ def split(
     max_age_ms: int,
     zone: str,
     label_delay_days: int,
+    by: Split = "time",
     validation_share: float = 0.12,
     test_share: float = 0.2,
 ) -> Dataset:
     """Replay the history and split it by time: training, a gap of the label delay, validation, test.
+
+    Or ``by`` rows, in order of time: see :func:`split_by_row`.
 
     Events in the last ``label_delay_days`` before the cut-off are left out, since nobody can have said yet what they
     are. The shares are of the time that remains. The gap is what the label delay costs in service too: a model that
@@ -184,7 +215,7 @@ def split(
     test_ms = end_ms - int(test_share * span_ms)
     validation_ms = test_ms - int(validation_share * span_ms)
     train_end_ms = validation_ms - delay_ms
-    if train_end_ms - begin_ms < DAY_MS:
+    if by == "time" and train_end_ms - begin_ms < DAY_MS:
         raise TrainingDataError(
             f"too little history: {max(span_ms, 0) / DAY_MS:.1f} days are old enough to be labelled, and with a label "
             f"delay of {label_delay_days} days less than one is left to train on; collect or simulate more days "
@@ -198,7 +229,7 @@ def split(
     def part(name: str, part_begin_ms: int, part_end_ms: int) -> Part:
         rows = slice(*np.searchsorted(times, [part_begin_ms, part_end_ms]))
         is_fraud = history.is_fraud[rows].astype(np.float32)
-        if not 0 < is_fraud.sum() < len(is_fraud):
+        if by == "time" and not 0 < is_fraud.sum() < len(is_fraud):
             raise TrainingDataError(
                 f"of the {len(is_fraud)} {name} events, {_day(part_begin_ms)} to {_day(part_end_ms)}, "
                 f"{int(is_fraud.sum())} are labelled as fraud, and both kinds are needed: check labels.parquet, or "
@@ -215,6 +246,8 @@ def split(
             part_end_ms,
         )
 
+    if by == "rows":
+        return split_by_row(part("all", begin_ms, end_ms))
     return Dataset(
         part("training", begin_ms, train_end_ms),
         part("validation", validation_ms, test_ms),

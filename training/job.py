@@ -20,7 +20,7 @@ from models.features import PRESETS
 from models.spec import BundleSpec
 from models.window import SEQUENCE_LENGTH, WINDOW_MAX_AGE_MS
 from training.card import model_card
-from training.dataset import Dataset, Part
+from training.dataset import Dataset, Part, Split
 from training.evaluate import evaluate
 from training.fit import build_for, fit, predict, save
 from training.metrics import threshold_for
@@ -55,6 +55,7 @@ class Job:
     label_delay_days: int
     zone: str
     created_at: datetime
+    split: Split = "time"  # one by row is for comparison, and never becomes champion
     context: tuple[str, ...] = ()  # names of the context's columns; profiles are made of an archive only
     model_version: str | None = None  # preset and time of training if not given
 
@@ -77,8 +78,9 @@ class Job:
     def run(self, dataset: Dataset, facts: Mapping[str, Any] | None = None) -> Trained:
         """Train, test, write the bundle, and tell the steps on standard output.
 
-        The bundle becomes the store's champion only where there is none: to replace one is a decision that takes a
-        comparison on the same days. A run that was killed goes on at its last epoch when it is repeated.
+        The bundle becomes the store's champion only where there is none, and never after a split by row: to replace one
+        is a decision that takes a comparison on the same days. A run that was killed goes on at its last epoch when it
+        is repeated.
 
         Args:
             dataset: the windows.
@@ -112,6 +114,8 @@ class Job:
             f"Adam, batches of {self.batch_size}, {len(training.epoch)} of at most {self.epochs} epochs, "
             f"seed {self.seed}."
         )
+        if self.split == "rows":
+            how += " Split by row, not by time: the test flatters, and this bundle is for comparison only."
         with tempfile.TemporaryDirectory(dir=self.store, prefix=f".{self.bundle.name}.") as scratch:
             keras_path, h5_path = Path(scratch) / "model.keras", Path(scratch) / "model.h5"
             save(model, keras_path, h5_path)
@@ -121,7 +125,7 @@ class Job:
                 keras_path=keras_path,
                 h5_path=h5_path,
                 spec=spec,
-                metrics={**metrics, **(facts or {})},
+                metrics={**metrics, **(facts or {}), "split": self.split},
                 golden_windows=golden.windows,
                 golden_probabilities=predict(model, golden.features, golden.context),
                 golden_context=golden.context if spec.context else None,
@@ -132,14 +136,14 @@ class Job:
                 shutil.move(h5_path, self.h5)
                 say(f"Model saved to {self.h5}")
         shutil.rmtree(interrupted)
-        if not (self.store / "champion").exists():
+        if self.split == "time" and not (self.store / "champion").exists():
             (self.store / "champion").write_text(f"{self.bundle.name}\n", encoding="utf-8")
         say(f"Bundle {self.bundle}")
         return Trained(self.bundle, metrics, model, training)
 
     def _interrupted(self, dataset: Dataset) -> Path:
         """Return the directory that keeps the state of this very training: same options, same data."""
-        told = (self.preset, self.batch_size, self.seed, self.label_delay_days, self.zone, self.context)
+        told = (self.preset, self.batch_size, self.seed, self.label_delay_days, self.zone, self.context, self.split)
         parts = [
             (len(part), float(part.is_fraud.sum()), part.begin_ms, part.end_ms, part.honest_weight)
             for part in (dataset.train, dataset.validation)

@@ -47,9 +47,30 @@ class Periods(NamedTuple):
         begin_ms, end_ms = self.bounds(part)
         return (created_at_ms >= begin_ms) & (created_at_ms < end_ms)
 
+    @classmethod
+    def undivided(cls, begin_ms: int, end_ms: int) -> "Periods":
+        """Return periods that are all test, of which nothing is sampled."""
+        return cls(begin_ms, begin_ms, begin_ms, begin_ms, end_ms)
+
     def described(self) -> dict[str, tuple[str, str]]:
         """Return first and last day of each part, ISO dates."""
         return {part.value: _days(*self.bounds(part)) for part in Part}
+
+
+def labelled_days(extent: Extent, *, first: date | None, until: date | None, label_delay_days: int) -> tuple[int, int]:
+    """Return the days, since 1970-01-01, the end not included, of which an archive has what was asked, and labels.
+
+    Args and what is raised are those of :func:`split_by_time`.
+    """
+    labelled_until = min(extent.known_ms // DAY_MS - label_delay_days, extent.last_ms // DAY_MS + 1)
+    end = labelled_until if until is None else day_number(until)
+    if end > labelled_until:
+        raise PeriodError(
+            f"--to {until}: events are labelled {label_delay_days} days later, and nothing later than "
+            f"{_instant(extent.known_ms)} is known: give {day_date(labelled_until)} or earlier"
+        )
+    begin = extent.first_ms // DAY_MS if first is None else max(day_number(first), extent.first_ms // DAY_MS)
+    return begin, end
 
 
 def split_by_time(
@@ -77,14 +98,7 @@ def split_by_time(
     Raises:
         PeriodError: no day is left to train on, or ``until`` is later than labels reach.
     """
-    labelled_until = min(extent.known_ms // DAY_MS - label_delay_days, extent.last_ms // DAY_MS + 1)
-    end = labelled_until if until is None else day_number(until)
-    if end > labelled_until:
-        raise PeriodError(
-            f"--to {until}: events are labelled {label_delay_days} days later, and nothing later than "
-            f"{_instant(extent.known_ms)} is known: give {day_date(labelled_until)} or earlier"
-        )
-    begin = extent.first_ms // DAY_MS if first is None else max(day_number(first), extent.first_ms // DAY_MS)
+    begin, end = labelled_days(extent, first=first, until=until, label_delay_days=label_delay_days)
     test = end - test_days
     validation = test - validation_days
     train_end = validation - label_delay_days

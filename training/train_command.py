@@ -93,6 +93,7 @@ def run_on_archive(
             label_delay_days=label_delay_days,
             validation_days=stretch.validation_days,
             test_days=stretch.test_days,
+            split=job.split,
             honest_per_fraud=honest_per_fraud,
             seed=job.seed,
         )
@@ -105,11 +106,11 @@ def run_on_archive(
                 open_archive(url), topics, settings.output_topic, wanted, Path(columns), processes=processes
             )
             say("Preparing sequences…")
-            days, summary = made.periods.described(), made.summary._asdict()
+            days, summary = dict(made.days), made.summary._asdict()
             for name, (begin, last) in days.items():
                 say(f"{name}: {begin} to {last}")
             say(", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in summary.items()))
-            facts = {"days": days, "archive": summary, "split": "time"}
+            facts = {"days": days, "archive": summary}
             if made.profile_days is not None:
                 archived, by_rule = made.profile_days
                 say(f"profiles of the day that an archived score names: {archived:,} windows; by rule: {by_rule:,}")

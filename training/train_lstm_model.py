@@ -17,7 +17,8 @@ import pandas as pd
 from models.features import PRESETS
 from models.lstm import build_lstm_model
 from models.window import SEQUENCE_LENGTH, WINDOW_MAX_AGE_MS
-from training.dataset import TrainingDataError, read_history, split
+from training.dataset import Split, TrainingDataError, read_history
+from training.dataset import split as split_history
 from training.job import Job, Trained, say
 from training.sequence_processor import SequenceProcessor
 
@@ -55,6 +56,7 @@ def train(
     h5: Path | None = H5,
     label_delay_days: int = LABEL_DELAY_DAYS,
     zone: str = "UTC",
+    split: Split = "time",
     model_version: str | None = None,
     created_at: datetime | None = None,
 ) -> Trained:
@@ -73,6 +75,7 @@ def train(
         h5: the model is written there too, as whole-model HDF5; ``None`` leaves that out.
         label_delay_days: how long after an event its label is awaited.
         zone: IANA zone of hour, weekend and night.
+        split: how rows are told apart for training and test; see :func:`training.dataset.split_by_row`.
         model_version: the bundle's name; preset and time of training if not given.
         created_at: the time of training; now if not given.
 
@@ -90,13 +93,21 @@ def train(
         h5=h5,
         label_delay_days=label_delay_days,
         zone=zone,
+        split=split,
         created_at=created_at or datetime.now(UTC),
         model_version=model_version,
     )
     say("Loading transaction sequences…")
     history = read_history(data)
     say("Preparing sequences…")
-    dataset = split(history, job.features, max_age_ms=WINDOW_MAX_AGE_MS, zone=zone, label_delay_days=label_delay_days)
+    dataset = split_history(
+        history,
+        job.features,
+        max_age_ms=WINDOW_MAX_AGE_MS,
+        zone=zone,
+        label_delay_days=label_delay_days,
+        by=split,
+    )
     return job.run(dataset)
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import date
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from models.context import (  # noqa: E402
     local_day,
 )
 from models.features import PRESETS, step_features  # noqa: E402
+from models.hashing import transaction_hash  # noqa: E402
 from tests.profile_archives import SCORES, TOPICS, archive_past, archive_scores  # noqa: E402
 from tests.profile_reference import Past, Payment, random_past  # noqa: E402
 from training.archive import open_archive  # noqa: E402
@@ -41,6 +43,7 @@ WANTED = Wanted(
     label_delay_days=7,
     validation_days=5,
     test_days=6,
+    split="time",
     honest_per_fraud=1000,
     seed=3,
 )
@@ -60,8 +63,8 @@ def past() -> Past:
 
 
 def test_windows_have_the_features_that_serving_computes_and_their_stretch_of_time(past: Past, tmp_path: Path) -> None:
-    dataset, periods, summary, _ = made(past, tmp_path)
-    assert periods.described() == {
+    dataset, days, summary, _ = made(past, tmp_path)
+    assert days == {
         "training": ("2026-02-22", "2026-03-13"),
         "validation": ("2026-03-21", "2026-03-25"),
         "test": ("2026-03-26", "2026-03-31"),
@@ -118,6 +121,24 @@ def test_a_preset_without_context_reads_no_profiles(past: Past, tmp_path: Path) 
     dataset, _, _, profile_days = made(past, tmp_path, replace(WANTED, context=()))
     assert profile_days is None
     assert dataset.train.context.shape == (len(dataset.train), 0)
+
+
+def test_rows_are_split_without_a_gap_and_none_is_left_out(past: Past, tmp_path: Path) -> None:
+    dataset, days, _, profile_days = made(past, tmp_path, replace(WANTED, split="rows", honest_per_fraud=1))
+    assert days == {"all": ("2026-02-22", "2026-03-31")}
+    begin_ms, end_ms = (day_number(day) * DAY_MS for day in (date(2026, 2, 22), date(2026, 4, 1)))
+    firsts: dict[str, Payment] = {}
+    for payment in past.payments:
+        firsts.setdefault(payment.transaction, payment)
+    inside = [payment for payment in firsts.values() if begin_ms <= payment.created_at < end_ms]
+    parts = (dataset.train, dataset.validation, dataset.test)
+    rows = [
+        part.windows.records["transaction"][np.arange(len(part)), part.windows.lengths - 1].tolist() for part in parts
+    ]
+    assert list(chain(*rows)) == [transaction_hash(payment.transaction) for payment in inside]
+    assert len(rows[2]) == pytest.approx(0.2 * len(inside), abs=1)
+    assert dataset.train.honest_weight == 1
+    assert sum(profile_days or ()) == sum(len(part.context) for part in parts) == len(inside)
 
 
 def test_honest_training_windows_are_sampled_and_stand_for_all_of_them(past: Path, tmp_path: Path) -> None:

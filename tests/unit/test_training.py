@@ -1,6 +1,7 @@
 """From recorded events to a bundle: history, replay, split, the job."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq  # noqa: E402
 from models.hashing import merchant_hash, transaction_hash  # noqa: E402
 from models.window import VPN, WINDOW_MAX_AGE_MS  # noqa: E402
 from tests.reference import Entry, ReferenceWindow  # noqa: E402
-from training.dataset import BATCH, TrainingDataError, read_history, replay, split  # noqa: E402
+from training.dataset import BATCH, TrainingDataError, read_history, replay, split, split_by_row  # noqa: E402
 from training.events import DAY_MS  # noqa: E402
 from training.metrics import at_threshold, calibration, shuffle_steps, threshold_for  # noqa: E402
 from training.simulator import simulate, simulate_days, write_parquet  # noqa: E402
@@ -136,6 +137,17 @@ def test_events_too_young_to_be_labelled_are_left_out(simulated: Path) -> None:
     assert data.test.end_ms == datetime(2025, 2, 1, tzinfo=UTC).timestamp() * 1000 + 1
 
 
+def test_a_split_by_row_has_all_labelled_events_and_knows_no_gap(simulated: Path) -> None:
+    history = read_history(simulated)
+    data = split(history, FEATURES, max_age_ms=WINDOW_MAX_AGE_MS, zone="UTC", label_delay_days=7, by="rows")
+    labelled = history.created_at_ms <= history.cut_off_ms - 7 * DAY_MS
+    frauds = np.concatenate([part.is_fraud for part in (data.train, data.validation, data.test)])
+    assert frauds.tolist() == history.is_fraud[labelled].tolist()
+    assert len(data.train) + len(data.validation) == pytest.approx(0.8 * len(data), abs=1)
+    with pytest.raises(TrainingDataError, match="validation rows, 0 are labelled as fraud"):
+        split_by_row(replace(data.train, is_fraud=np.arange(len(data.train)) % 2 * (np.arange(len(data.train)) < 9)))
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -211,6 +223,12 @@ def test_the_job_tells_its_steps_and_leaves_a_bundle_and_a_champion(
 
     store, h5 = tmp_path / "store", tmp_path / "lstm_fraud_model.h5"
     options: dict[str, Any] = {"epochs": 1, "batch_size": 512, "store": store, "h5": h5}
+    rows = train(simulated, model_version="rows", split="rows", **options)
+    assert not (store / "champion").exists(), "a split by row is for comparison"
+    assert load_bundle(rows.bundle).bundle.metrics["split"] == "rows"
+    assert "for comparison only" in (rows.bundle / "card.md").read_text()
+    capsys.readouterr()
+
     trained = train(simulated, model_version="first", **options)
 
     lines = capsys.readouterr().out.splitlines()
@@ -232,6 +250,7 @@ def test_the_job_tells_its_steps_and_leaves_a_bundle_and_a_champion(
 
     bundle = load_bundle(trained.bundle)
     assert bundle.spec.preset == "default"
+    assert bundle.bundle.metrics["split"] == "time"
     assert bundle.spec.threshold == trained.metrics["threshold"]
     assert trained.metrics["alert_budget"] == 0.01
     assert h5.read_bytes() == (trained.bundle / "lstm_fraud_model.h5").read_bytes()
