@@ -1,5 +1,7 @@
 """How good probabilities are, in the words of the Fraud Detection Handbook (chapters 3 and 4). Pure."""
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -7,32 +9,62 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 #: Share of the payments that may be flagged. At a fraud rate of 1 % a perfect model would need just that.
 ALERT_BUDGET = 0.01
 
+#: A spec's threshold lies between 0 and 1.
+LOWEST_THRESHOLD, HIGHEST_THRESHOLD = 1e-6, 1 - 1e-6
+
 Probabilities = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.float32]
 
 
-def ranking(is_fraud: Labels, probabilities: Probabilities) -> dict[str, float]:
-    """Return the area under the ROC curve and the average precision."""
+def ranking(is_fraud: Labels, probabilities: Probabilities) -> dict[str, float | None]:
+    """Return the area under the ROC curve and the average precision; ``None`` where all payments are of one kind."""
+    if not 0 < is_fraud.sum() < len(is_fraud):
+        return {"auc": None, "average_precision": None}
     return {
         "auc": float(roc_auc_score(is_fraud, probabilities)),
         "average_precision": float(average_precision_score(is_fraud, probabilities)),
     }
 
 
-def at_threshold(is_fraud: Labels, probabilities: Probabilities, threshold: float) -> dict[str, float]:
-    """Return precision and recall of what is above the threshold, and how large a share that is."""
+def loss_and_accuracy(is_fraud: Labels, probabilities: Probabilities) -> dict[str, float]:
+    """Return binary cross-entropy and accuracy at one half, as Keras defines them."""
+    p = np.clip(probabilities.astype(np.float64), 1e-7, 1 - 1e-7)
+    loss = -np.where(is_fraud > 0, np.log(p), np.log1p(-p)).mean()
+    return {"loss": float(loss), "accuracy": float(((probabilities > 0.5) == (is_fraud > 0)).mean())}
+
+
+def at_threshold(is_fraud: Labels, probabilities: Probabilities, threshold: float) -> dict[str, float | None]:
+    """Return precision and recall of what is above the threshold, and how large a share that is.
+
+    Precision is ``None`` where nothing is flagged, recall where there is no fraud.
+    """
     flagged = probabilities > threshold
-    caught = float((flagged & (is_fraud > 0)).sum())
+    caught, n_flagged, frauds = int((flagged & (is_fraud > 0)).sum()), int(flagged.sum()), int(is_fraud.sum())
     return {
-        "precision": caught / max(int(flagged.sum()), 1),
-        "recall": caught / float(is_fraud.sum()),
+        "precision": caught / n_flagged if n_flagged else None,
+        "recall": caught / frauds if frauds else None,
         "flagged": float(flagged.mean()),
     }
 
 
 def threshold_for(probabilities: Probabilities, alert_budget: float = ALERT_BUDGET) -> float:
     """Return the probability that the share ``alert_budget`` of ``probabilities`` lies above, between 0 and 1."""
-    return float(np.clip(np.quantile(probabilities, 1 - alert_budget), 1e-6, 1 - 1e-6))
+    return float(np.clip(np.quantile(probabilities, 1 - alert_budget), LOWEST_THRESHOLD, HIGHEST_THRESHOLD))
+
+
+def threshold_by_cost(is_fraud: Labels, probabilities: Probabilities, cost_of_missed: float) -> float:
+    """Return the threshold, between 0 and 1, at which alerts and missed frauds cost least, the highest of equals.
+
+    An alert costs one review, whether it is a fraud or not, and a fraud that is not flagged costs ``cost_of_missed``
+    reviews. Of probabilities that mean what they say, that is nearly ``1 / cost_of_missed``.
+    """
+    order = np.argsort(-probabilities, kind="stable")
+    descending = probabilities[order].astype(np.float64)
+    caught = np.concatenate([[0.0], np.cumsum(is_fraud[order], dtype=np.float64)])
+    costs = np.arange(len(order) + 1) + cost_of_missed * (caught[-1] - caught)  # of flagging the first so many
+    costs[1:-1][descending[1:] == descending[:-1]] = np.inf  # equal probabilities are flagged together
+    unflagged = np.append(descending, 0.0)  # the highest
+    return float(np.clip(unflagged[np.argmin(costs)], LOWEST_THRESHOLD, HIGHEST_THRESHOLD))
 
 
 def calibration(is_fraud: Labels, probabilities: Probabilities, bins: int = 10) -> dict[str, float]:
@@ -48,6 +80,23 @@ def calibration(is_fraud: Labels, probabilities: Probabilities, bins: int = 10) 
         "brier": float(np.square(probabilities.astype(np.float64) - is_fraud).mean()),
         "expected_calibration_error": sum(off) / len(order),
     }
+
+
+class Reliability(NamedTuple):
+    """Payments of like probability."""
+
+    mean_probability: float
+    fraud_rate: float
+    payments: int
+
+
+def reliability(is_fraud: Labels, probabilities: Probabilities, bins: int = 10) -> list[Reliability]:
+    """Return the reliability curve: payments in bins of equal width between 0 and 1, empty ones left out."""
+    place = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
+    count = np.bincount(place, minlength=bins)
+    means = (np.bincount(place, values, bins) / np.maximum(count, 1) for values in (probabilities, is_fraud))
+    columns = zip(*(mean.tolist() for mean in means), count.tolist(), strict=True)
+    return [Reliability(*values) for values in columns if values[-1]]
 
 
 def shuffle_steps(
