@@ -31,6 +31,11 @@ Records = npt.NDArray[np.void]
 Ints = npt.NDArray[np.int64]
 
 
+def _plain(records: int) -> np.dtype[np.void]:
+    """Return so many RECORDs as bytes, to move them: NumPy copies fields one by one, which takes ten times as long."""
+    return np.dtype((np.void, records * RECORD.itemsize))
+
+
 class UnknownWindowFormatError(ValueError):
     """A packed window begins with a version byte that this release does not read: rebuild it from the log."""
 
@@ -55,20 +60,13 @@ class Windows:
 
     def take(self, rows: npt.NDArray[np.integer] | npt.NDArray[np.bool_] | slice) -> "Windows":
         """Return the windows in ``rows``, in that order."""
-        return Windows(self.records[rows], self.lengths[rows])
+        return Windows(self.records.view(_plain(self.records.shape[1]))[rows].view(RECORD), self.lengths[rows])
 
-
-class _Pool(NamedTuple):
-    """The records that a call of :func:`advance` deals with; windows are moved about as indices into it."""
-
-    records: Records
-    times: Ints
-    ids: npt.NDArray[np.uint64]
-
-    @property
-    def nothing(self) -> int:
-        """Index of the last record, all zero, which stands where a window has none."""
-        return len(self.records) - 1
+    def put(self, rows: npt.NDArray[np.integer] | npt.NDArray[np.bool_], windows: "Windows") -> None:
+        """Set the windows in ``rows``, in that order."""
+        plain = _plain(self.records.shape[1])
+        self.records.view(plain)[rows] = windows.records.view(plain)
+        self.lengths[rows] = windows.lengths
 
 
 class Advanced(NamedTuple):
@@ -98,82 +96,92 @@ def advance(windows: Windows, users: npt.NDArray[np.integer], events: Records, m
     """
     if not len(events):
         return Advanced(windows.take(slice(0)), windows)
-    n_users, length = windows.records.shape
-    records = np.concatenate([windows.records.ravel(), events, np.zeros(1, RECORD)])
-    pool = _Pool(records, records["created_at_ms"].copy(), records["transaction"].copy())
-    kept = np.arange(n_users * length).reshape(n_users, length)
-    kept[np.arange(length) >= windows.lengths[:, None]] = pool.nothing
-    arrivals = np.arange(n_users * length, pool.nothing)
-
-    order = np.argsort(users, kind="stable")
-    scored, state, irregular = _append(kept, users[order], arrivals[order], pool, max_age_ms)
+    advanced, irregular = _append(windows, users, events, max_age_ms)
     if irregular.any():
-        mine = irregular[users[order]]
-        renumbered = (np.cumsum(irregular) - 1)[users[order][mine]]
-        scored[mine], state[irregular] = _insert(kept[irregular], renumbered, arrivals[order][mine], pool, max_age_ms)
-    by_arrival = np.empty_like(scored)
-    by_arrival[order] = scored
-    return Advanced(_look_up(pool, by_arrival), _look_up(pool, state))
-
-
-def _look_up(pool: _Pool, indices: Ints) -> Windows:
-    return Windows(pool.records.take(indices), (indices < pool.nothing).sum(axis=1))
+        theirs = np.flatnonzero(irregular[users])
+        theirs = theirs[np.argsort(users[theirs], kind="stable")]
+        renumbered = (np.cumsum(irregular) - 1)[users[theirs]]
+        inserted = _insert(windows.take(irregular), renumbered, events.take(theirs), max_age_ms)
+        advanced.scored.put(theirs, inserted.scored)
+        advanced.state.put(irregular, inserted.state)
+    return advanced
 
 
 def _append(
-    kept: Ints, users: npt.NDArray[np.integer], arrivals: Ints, pool: _Pool, max_age_ms: int
-) -> tuple[Ints, Ints, npt.NDArray[np.bool_]]:
+    windows: Windows, users: npt.NDArray[np.integer], events: Records, max_age_ms: int
+) -> tuple[Advanced, npt.NDArray[np.bool_]]:
     """Advance as if every event came in order and once; say for which users that was not so.
 
-    ``users`` is sorted. Each user's kept records and events are laid end to end, so that every window is a slice.
+    Each user's kept records and events are laid end to end, so that every window is a slice of that chain.
     """
-    n_users, length = kept.shape
-    nothing, times, ids = pool.nothing, pool.times, pool.ids
-    column = np.arange(length)
-    present = kept < nothing
-    n_kept, counts = present.sum(axis=1), np.bincount(users, minlength=n_users)
-    ends = np.cumsum(n_kept + counts)
-    begins = ends - n_kept - counts
-    chain = np.empty(ends[-1], np.int64)
-    chain[(begins[:, None] + column)[present]] = kept[present]
-    rank = np.arange(len(users)) - (np.cumsum(counts) - counts)[users]
-    position = (begins + n_kept)[users] + rank
-    chain[position] = arrivals
+    n_users, length = windows.records.shape
+    counts = np.bincount(users, minlength=n_users)
+    ends = np.cumsum(windows.lengths + counts)
+    begins = ends - windows.lengths - counts
+    order = np.argsort(users, kind="stable")
+    place = np.empty(len(users), np.int64)  # of each event in the chain
+    place[order] = (ends - np.cumsum(counts))[users[order]] + np.arange(len(users))
+    chain = _chain(windows, events, place)
 
-    # the T records ahead of each event and the event, [N, T + 1]
-    reach = position[:, None] + np.arange(-length, 1)
-    exists = reach >= begins[users, None]
-    reach = chain[np.maximum(reach, 0)]
-    own_time, own_id = times[arrivals, None], ids[arrivals, None]
-    late = exists[:, -2] & (times[reach[:, -2]] > own_time[:, 0])
-    seen = ((ids[reach[:, :-1]] == own_id) & exists[:, :-1]).any(axis=1)
+    times, ids = chain["created_at_ms"].copy(), chain["transaction"].copy()
+    begin, own_time, own_id = begins[users], times[place], ids[place]
+    unforeseen = (place > begin) & (times[place - 1] > own_time)
+    for back in range(1, length + 1):
+        unforeseen |= (place - back >= begin) & (ids[place - back] == own_id)
     irregular = np.zeros(n_users, np.bool_)
-    irregular[users[late | seen]] = True
+    irregular[users[unforeseen]] = True
 
-    young = exists[:, 1:] & (times[reach[:, 1:]] >= own_time - max_age_ms)
-    scored = _left_align(np.where(young, reach[:, 1:], nothing), young.sum(axis=1), nothing)
-    last = ends[:, None] + np.arange(-length, 0)
-    exists = last >= begins[:, None]
-    state = _left_align(np.where(exists, chain[np.maximum(last, 0)], nothing), exists.sum(axis=1), nothing)
-    return scored, state, irregular
-
-
-def _left_align(indices: Ints, lengths: Ints, nothing: int) -> Ints:
-    """Move the ``lengths`` last entries of each row to its front; ``nothing`` goes behind them."""
-    width = indices.shape[1]
-    column = np.arange(width) + (width - lengths)[:, None]
-    aligned = np.take_along_axis(indices, np.minimum(column, width - 1), axis=1)
-    aligned[column >= width] = nothing
-    return aligned
+    firsts, oldest_ms = np.maximum(begin, place - length + 1), own_time - max_age_ms
+    aged = np.flatnonzero(times[firsts] < oldest_ms)
+    while len(aged):
+        firsts[aged] += 1
+        aged = aged[times[firsts[aged]] < oldest_ms[aged]]
+    kept = np.maximum(begins, ends - length)
+    scored = _slices(chain, firsts, place + 1 - firsts, length)
+    return Advanced(scored, _slices(chain, kept, ends - kept, length)), irregular
 
 
-def _insert(
-    kept: Ints, users: npt.NDArray[np.integer], arrivals: Ints, pool: _Pool, max_age_ms: int
-) -> tuple[Ints, Ints]:
-    """Advance by the definition, one event of each user at a time. ``users`` is sorted."""
-    n_users, length = kept.shape
-    nothing, times, ids = pool.nothing, pool.times, pool.ids
-    state, scored = kept.copy(), np.empty((len(users), length), np.int64)
+def _chain(windows: Windows, events: Records, place: Ints) -> Records:
+    """Return the windows' records end to end with the events at ``place``, and a window's length of zeros behind."""
+    n_users, length = windows.records.shape
+    pool = _pool(windows, events)
+    source = np.full(int(windows.lengths.sum()) + len(events) + length, len(pool) - 1)
+    is_kept = np.ones(len(source), np.bool_)
+    is_kept[place] = is_kept[-length:] = False
+    source[is_kept] = np.flatnonzero(np.arange(length) < windows.lengths[:, None])
+    source[place] = n_users * length + np.arange(len(events))
+    return pool.take(source)
+
+
+def _pool(windows: Windows, events: Records) -> Records:
+    """Return the windows' records, whether they are any or not, then the events, then one of zeros."""
+    plain = _plain(1)
+    records = [windows.records.ravel(), events, np.zeros(1, RECORD)]
+    return np.concatenate([each.view(plain) for each in records]).view(RECORD)
+
+
+def _slices(chain: Records, firsts: Ints, lengths: Ints, sequence_length: int) -> Windows:
+    """Return the windows that begin at ``firsts`` and are ``lengths`` long."""
+    whole = _plain(sequence_length)
+    slices = np.ndarray(len(chain) - sequence_length + 1, whole, chain, strides=chain.strides)
+    records = slices[firsts].view(RECORD).reshape(len(firsts), sequence_length)
+    short = np.flatnonzero(lengths < sequence_length)
+    row, column = np.nonzero(np.arange(sequence_length) >= lengths[short, None])
+    records.view(_plain(1))[short[row], column] = np.zeros(1, _plain(1))
+    return Windows(records, lengths)
+
+
+def _insert(windows: Windows, users: npt.NDArray[np.integer], events: Records, max_age_ms: int) -> Advanced:
+    """Advance by the definition, one event of each user at a time. ``users`` is sorted.
+
+    Windows are moved about as indices into a pool of records, whose last one stands where a window has none.
+    """
+    n_users, length = windows.records.shape
+    pool = _pool(windows, events)
+    times, ids, nothing = pool["created_at_ms"].copy(), pool["transaction"].copy(), len(pool) - 1
+    state = np.arange(n_users * length).reshape(n_users, length)
+    state[np.arange(length) >= windows.lengths[:, None]] = nothing
+    arrivals, scored = np.arange(n_users * length, nothing), np.empty((len(users), length), np.int64)
     counts = np.bincount(users, minlength=n_users)
     firsts = np.cumsum(counts) - counts
     column = np.arange(length + 1)
@@ -200,7 +208,7 @@ def _insert(
         scored[at] = _slide(after, first, last + 1, nothing)
         overfull = (after[:, length] < nothing).astype(np.int64)
         state[rows] = _slide(after, overfull, overfull + length, nothing)
-    return scored, state
+    return Advanced(*(Windows(pool.take(each), (each < nothing).sum(axis=1)) for each in (scored, state)))
 
 
 def _slide(indices: Ints, first: Ints, end: Ints, nothing: int) -> Ints:

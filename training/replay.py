@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from xxhash import xxh3_64_intdigest
 
-from models.hashing import merchant_hash
+from models.hashing import merchant_hash, transaction_hashes
 from models.window import RECORD, VPN, Ints, Records, Windows, advance
 from training.archive import Archive, Kind
 from training.archive_reader import read_partition
@@ -70,7 +69,7 @@ def replay_partition(
         rows, events = rows_of(table["user_id"])
         windows = _with_room(windows, len(rows_of))
         advanced = advance(windows.take(rows), events, to_records(table, merchants), max_age_ms)
-        windows.records[rows], windows.lengths[rows] = advanced.state.records, advanced.state.lengths
+        windows.put(rows, advanced.state)
         yield Replayed(table.select(list(columns)), advanced.scored)
 
 
@@ -98,8 +97,7 @@ def to_records(table: pa.Table, merchants: MerchantHashes) -> Records:
 
 def id_hashes(ids: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
     """Return :func:`models.hashing.transaction_hash` of each id, ``uint64 [n]``."""
-    # its very definition, without a Python call an id: half the time
-    return np.fromiter(map(xxh3_64_intdigest, _utf8(ids.combine_chunks())), np.uint64, len(ids))
+    return transaction_hashes(_utf8(ids.combine_chunks()))
 
 
 class _Rows:
