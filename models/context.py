@@ -121,8 +121,12 @@ def _amount_against(kind: ProfileKind, profiled: Profiled) -> Floats:
     return np.where(mean > 0, np.log1p(profiled.amounts) - np.log1p(mean), 0.0)
 
 
+def _amount(profiled: Profiled) -> Floats:
+    return profiled.amounts
+
+
 def _columns() -> Mapping[str, Callable[[Profiled], Floats]]:
-    columns: dict[str, Callable[[Profiled], Floats]] = {}
+    columns: dict[str, Callable[[Profiled], Floats]] = {"amount": _amount}
     for kind in PROFILE_KINDS:
         for days in WINDOWS_DAYS:
             columns[f"log_{kind}_count_{days}d"] = partial(_log, kind, f"count_{days}d")
@@ -141,6 +145,7 @@ CONTEXT = _columns()
 PRESET_CONTEXT: Mapping[str, tuple[str, ...]] = {
     "baseline": (),
     "default": (
+        "amount",  # beside the step's logarithm: a limit on payments is sharp, and high up the logarithm is not
         *(
             f"log_{kind}_{value}_{days}d"
             for kind in PROFILE_KINDS

@@ -88,12 +88,17 @@ class _Reader:
         output = self._expect(self._last(), "Dense", activation="sigmoid", units=1, use_bias=True)
         dense = self._expect(self._before(output), "Dense", activation="relu", use_bias=True)
         joined = self._before(dense)
-        context_width, context_scale, context_offset = 0, None, None
+        context_width, context_scale, context_offset, context_dense = 0, None, None, None
         if joined.kind == "Concatenate":
             self._expect(joined, "Concatenate", axis=-1)
             if len(joined.inputs) != 2:
                 raise self._refusal(joined, "joins other than the window and one context")
-            normalised, context_scale, context_offset = self._rescaling(self._layers[joined.inputs[1]])
+            beside = self._pass_over(self._layers[joined.inputs[1]])
+            if beside.kind == "Dense":
+                self._expect(beside, "Dense", activation="relu", use_bias=True)
+                context_dense = Dense(*self._arrays(beside, 2))
+                beside = self._before(beside)
+            normalised, context_scale, context_offset = self._rescaling(beside)
             (context_width,) = self._input(normalised, "[context]", 1)
             joined = self._layers[joined.inputs[0]]
         second = self._lstm(joined, return_sequences=False)
@@ -112,6 +117,7 @@ class _Reader:
             offset=_widen(offset, n_features),
             context_scale=_widen(context_scale, context_width),
             context_offset=_widen(context_offset, context_width),
+            context_dense=context_dense,
             lstm_1=Lstm(*self._arrays(first, 3)),
             lstm_2=Lstm(*self._arrays(second, 3)),
             dense=Dense(*self._arrays(dense, 2)),
@@ -157,11 +163,14 @@ class _Reader:
     def _before(self, layer: _Layer) -> _Layer:
         if len(layer.inputs) != 1:
             raise self._refusal(layer, f"reads {len(layer.inputs)} layers, not one")
-        before = self._layers[layer.inputs[0]]
-        if before.kind in _PASSED_OVER:
-            self._unread.discard(before.name)
-            return self._before(before)
-        return before
+        return self._pass_over(self._layers[layer.inputs[0]])
+
+    def _pass_over(self, layer: _Layer) -> _Layer:
+        """Return the layer that does something when scoring: this one, or the next one before it."""
+        if layer.kind not in _PASSED_OVER:
+            return layer
+        self._unread.discard(layer.name)
+        return self._before(layer)
 
     def _expect(self, layer: _Layer, kind: str, **settings: object) -> _Layer:
         if layer.kind != kind:
@@ -173,11 +182,8 @@ class _Reader:
         return layer
 
     def _lstm(self, layer: _Layer, *, return_sequences: bool) -> _Layer:
-        if layer.kind in _PASSED_OVER:
-            self._unread.discard(layer.name)
-            layer = self._before(layer)
         return self._expect(
-            layer,
+            self._pass_over(layer),
             "LSTM",
             activation="tanh",
             recurrent_activation="sigmoid",

@@ -27,7 +27,7 @@ class Dense:
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """LSTM, LSTM, the context joined, dense relu, dense sigmoid; ``None`` where an input is not normalised."""
+    """LSTM, LSTM, the context joined, dense relu, dense sigmoid; ``None`` where there is no such layer."""
 
     sequence_length: int
     n_features: int
@@ -36,6 +36,7 @@ class Network:
     offset: Floats32 | None
     context_scale: Floats32 | None  # [context_width]
     context_offset: Floats32 | None
+    context_dense: Dense | None  # relu, between the context and the join
     lstm_1: Lstm
     lstm_2: Lstm
     dense: Dense

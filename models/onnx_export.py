@@ -38,6 +38,8 @@ def to_onnx(network: Network) -> onnx.ModelProto:
     if network.context_width:
         inputs.append(helper.make_tensor_value_info("context", TensorProto.FLOAT, ["N", network.context_width]))
         context = graph.normalise("context", network.context_scale, network.context_offset)
+        if network.context_dense is not None:
+            context = graph.add("Relu", [graph.dense("context_dense", network.context_dense, context)])
         joined = graph.add("Concat", [joined, context], axis=1)
     hidden = graph.add("Relu", [graph.dense("dense", network.dense, joined)])
     probability = graph.add("Sigmoid", [graph.dense("output", network.output, hidden)])  # [N, 1]

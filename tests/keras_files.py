@@ -15,12 +15,14 @@ from models.window import RECORD, VPN, Windows
 
 KERAS_FILES = Path(__file__).parent / "data" / "keras"
 
-#: name -> the preset it reads and the width of its context; "origin" is the project's origin's plain Sequential
+#: name -> the preset it reads and the width of its context; "origin" is the project's origin's plain Sequential, and in
+#: "context" the context is joined as it is
 NETWORKS = {
     "baseline": ("baseline", 0),
     "default": ("default", 0),
     "context": ("default", 5),
     "origin": ("baseline", 0),
+    "deep_context": ("default", 5),
 }
 
 
@@ -107,7 +109,8 @@ def main() -> None:
         if name == "origin":
             model = _origin(rng)
         else:
-            model = random_model(rng, preset, context_width, lstm_units=(16, 8), dense_units=4)
+            units = 6 if name == "deep_context" else 0
+            model = random_model(rng, preset, context_width, lstm_units=(16, 8), dense_units=4, context_units=units)
         model.save(KERAS_FILES / f"{name}.keras")
         model.save(KERAS_FILES / f"{name}.h5")
         windows = random_windows(rng, 60)

@@ -42,7 +42,9 @@ def test_normalisation_adds_no_parameters_and_context_only_those_of_its_columns(
     joined = build_lstm_model(10, 4, context_width=5, context_scale=[1] * 5, context_offset=[0] * 5)
 
     assert normalised.count_params() == 119_617
-    assert joined.count_params() == 119_617 + 5 * 32
+    assert joined.count_params() == 119_617 + 64 * 32 + (5 + 1) * 64
+    as_it_is = build_lstm_model(10, 4, context_width=5, context_units=0)
+    assert as_it_is.count_params() == 119_617 + 5 * 32
     assert [tuple(tensor.shape) for tensor in joined.inputs] == [(None, 10, 4), (None, 5)]
 
 
@@ -78,13 +80,15 @@ def test_both_kinds_of_file_hold_the_same_network(network: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("network", "shape"), [("baseline", (10, 4, 0)), ("context", (10, 8, 5)), ("origin", (10, 4, 0))]
+    ("network", "shape"),
+    [("baseline", (10, 4, 0)), ("context", (10, 8, 5)), ("deep_context", (10, 8, 5)), ("origin", (10, 4, 0))],
 )
 def test_shapes_and_normalisation_come_from_the_file(network: str, shape: tuple[int, int, int]) -> None:
     read = read_network(KERAS_FILES / f"{network}.keras")
     assert (read.sequence_length, read.n_features, read.context_width) == shape
     assert (read.scale is None) == (network == "origin")
-    assert (read.context_scale is None) == (network != "context")
+    assert (read.context_scale is None) == ("context" not in network)
+    assert (read.context_dense is None) == (network != "deep_context")
 
 
 def test_a_sequential_of_keras_2_is_read_too(tmp_path: Path) -> None:
@@ -131,6 +135,12 @@ def changed(path: Path, network: str, change: Callable[[dict[str, dict[str, Any]
         ("origin", "LSTM", {"module": "somewhere.else"}, "a layer of somewhere.else, not of Keras"),
         ("origin", "InputLayer", {"config": {"batch_shape": [None, None, 4]}}, r"\[None, 4\], not \[steps, features\]"),
         ("context", "Concatenate", {"config": {"axis": 0}}, "'join' .* axis 0, not -1"),
+        (
+            "deep_context",
+            "Dense",
+            {"config": {"activation": "tanh"}},
+            "'context_dense' .* 'tanh', not 'relu'",
+        ),
     ],
 )
 def test_a_network_of_another_kind_is_refused_by_layer(

@@ -45,9 +45,11 @@ def test_columns_are_those_asked_for_in_that_order() -> None:
 
 def test_every_column_is_finite_where_nothing_is_known_and_at_the_largest_amount() -> None:
     nothing = np.stack([NOTHING_KNOWN, NOTHING_KNOWN])
-    context = context_columns(Profiled(nothing, nothing, np.array([0.0, 1e12])), list(CONTEXT))
+    names = [name for name in CONTEXT if name != "amount"]
+    context = context_columns(Profiled(nothing, nothing, np.array([0.0, 1e12])), ["amount", *names])
     assert context.shape == (2, len(CONTEXT))
-    assert not context.any()
+    assert context[:, 0].tolist() == np.array([0, 1e12], np.float32).tolist()
+    assert not context[:, 1:].any()
 
 
 def test_a_column_that_does_not_exist_is_an_error() -> None:
