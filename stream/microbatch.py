@@ -16,9 +16,9 @@ import numpy.typing as npt
 from models.context import NO_DAY, PROFILE_KINDS, Floats32, Profiled, context_columns
 from models.spec import BundleSpec
 from models.window import Advanced, Ints, Windows, advance
-from stream.contract import Transaction
 from stream.decode import DeadLetter, Decoded, Reason, decode
 from stream.errors import TenfoldError
+from stream.parse import ParsedTransaction
 from stream.profiles import Found, ProfileLookup, ProfileTables
 from stream.window_store import Beside, Load, Loaded, Mark, Save
 
@@ -89,7 +89,7 @@ class Scored:
     """A micro-batch after the model. The first five run side by side, in order of arrival."""
 
     batch: MicroBatch
-    transactions: list[Transaction]
+    transactions: list[ParsedTransaction]
     rows: Ints  # int64 [n] place in the micro-batch
     probabilities: npt.NDArray[np.floating]  # [n], finite
     lengths: Ints  # int64 [n] transactions in the window that was scored
@@ -199,7 +199,7 @@ def score(
 
 
 def _lookup(decoded: Decoded, tables: ProfileTables) -> ProfileLookup:
-    merchants = [transaction.get("merchant_id") for transaction in decoded.transactions]
+    merchants = [transaction.merchant_id for transaction in decoded.transactions]
     return ProfileLookup(tables, decoded.records["created_at_ms"], merchants, decoded.users)
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import get_annotations
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,14 +76,13 @@ def to_rows(kind: Kind, records: Records, topic_id: str, partition: int) -> Rows
 
 def _transactions(records: Records) -> _Columns:
     decoded = decode(records.keys, records.values, records.timestamps_ms)
-    arrays = _typed(decoded.transactions, Kind.TRANSACTIONS, ("merchant_id",))
-    # these two every transaction has; to look them up without a default saves a twentieth of the whole way
-    for name in ("transaction_id", "user_id"):
-        arrays[name] = pa.array(list(map(itemgetter(name), decoded.transactions)), pa.string())
+    arrays = {
+        name: pa.array(list(map(attrgetter(name), decoded.transactions)), SCHEMAS[Kind.TRANSACTIONS].field(name).type)
+        for name in ("transaction_id", "user_id", "is_vpn", "merchant_id")
+    }
     arrays["key"] = arrays["user_id"]  # or it would be a dead letter
     arrays["amount"] = pa.array(np.ascontiguousarray(decoded.records["amount"]))
     arrays["created_at"] = _times(decoded.records["created_at_ms"])
-    arrays["is_vpn"] = pa.array([each.get("is_vpn", False) for each in decoded.transactions], pa.bool_())
     return _Columns(decoded.rows, arrays, Counter(dead.reason.value for dead in decoded.dead))
 
 

@@ -30,8 +30,8 @@ def test_each_mutant_is_either_decoded_or_a_dead_letter(seeds: list[int]) -> Non
     assert all(dead.error for dead in decoded.dead)
     for row, user, transaction in zip(decoded.rows.tolist(), decoded.users, decoded.transactions, strict=True):
         assert user == records[row].key
-        assert 0 <= transaction["amount"] <= 1e12
-        assert math.isfinite(transaction["amount"])
+        assert 0 <= transaction.amount <= 1e12
+        assert math.isfinite(transaction.amount)
 
 
 @pytest.mark.long

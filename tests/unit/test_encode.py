@@ -9,21 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.context import NO_DAY, day_number
-from stream.contract import FRAUD_SCORE, Transaction
+from stream.contract import FRAUD_SCORE
 from stream.decode import DeadLetter, Reason
 from stream.encode import TRUNCATED_BYTES, Verdict, dead_letter, encode_scores, rounded, source_headers
+from stream.parse import ParsedTransaction
 
 VERDICT = Verdict(model_version='v1 "quoted"', threshold=0.5, sequence_length=10)
 ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=128)
 
 
-def transaction(transaction_id: str = "t1", user_id: str = "u1") -> Transaction:
-    return {
-        "transaction_id": transaction_id,
-        "user_id": user_id,
-        "amount": 1.0,
-        "created_at": "2026-01-01T10:00:00.5+02:00",
-    }
+def transaction(transaction_id: str = "t1", user_id: str = "u1") -> ParsedTransaction:
+    return ParsedTransaction(transaction_id, user_id, 1.0, "2026-01-01T10:00:00.5+02:00")
 
 
 @settings(deadline=None)

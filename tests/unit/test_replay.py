@@ -116,9 +116,9 @@ def as_archived(keys: list[bytes], values: list[bytes]) -> pa.Table:
         "key": pa.array([user.decode() for user in decoded.users]),
         "created_at": pa.array(decoded.records["created_at_ms"].copy()).cast(TIME),
         "amount": pa.array(decoded.records["amount"].copy()),
-        "is_vpn": pa.array([each.get("is_vpn", False) for each in decoded.transactions]),
+        "is_vpn": pa.array([each.is_vpn for each in decoded.transactions]),
         **{
-            name: pa.array([each.get(name) for each in decoded.transactions], pa.string())
+            name: pa.array([getattr(each, name) for each in decoded.transactions], pa.string())
             for name in ("transaction_id", "user_id", "merchant_id")
         },
     }

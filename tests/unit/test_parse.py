@@ -1,0 +1,218 @@
+"""The fast way to parse a transaction agrees with the contract's on whatever it accepts; the rest it leaves to it."""
+
+import json
+import random
+import struct
+import typing
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from stream import contract
+from stream.parse import ParsedTransaction, parse, parse_plain
+from stream.timestamps import LAYOUTS, epochs_ms
+from tests.chaos.ledger import scaled
+from tests.chaos.mutants import mutant
+
+NOW_MS = 1_767_261_600_000  # 2026-01-01T10:00:00Z
+GOOD = b'{"transaction_id":"t1","user_id":"u1","amount":12.5,"created_at":"2026-01-01T10:00:00Z"}'
+
+
+def accepted(values: Sequence[bytes | None]) -> int:
+    """Return how many values the fast way accepts; each of them the contract takes as well, and as the same."""
+    plain = parse_plain(values)
+    assert plain.others == [place for place, each in enumerate(plain.transactions) if each is None]
+    for value, fast, at_ms in zip(values, plain.transactions, plain.created_at_ms.tolist(), strict=True):
+        if fast is not None and value is not None:
+            slow, slow_ms = parse(value)
+            assert (fast, at_ms) == (slow, slow_ms), value
+            assert struct.pack("<d", fast.amount) == struct.pack("<d", slow.amount), value  # -0.0 == 0.0
+    return len(values) - len(plain.others)
+
+
+def with_fields(**texts: str) -> bytes:
+    """Return a good transaction with some fields as the JSON that is given."""
+    fields = {name: json.dumps(field) for name, field in json.loads(GOOD).items()} | texts
+    return ("{" + ",".join(f'"{name}":{text}' for name, text in fields.items()) + "}").encode("utf-8", "surrogatepass")
+
+
+def test_the_fast_way_knows_the_contracts_fields_and_which_may_be_missing() -> None:
+    fields = typing.get_type_hints(contract.Transaction)
+    assert ParsedTransaction.__struct_fields__ == tuple(fields)
+    required = ParsedTransaction.__struct_fields__[: -len(ParsedTransaction.__struct_defaults__)]
+    assert frozenset(required) == contract.Transaction.__required_keys__
+    assert {name: typing.get_type_hints(ParsedTransaction)[name] for name in fields} == fields
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        GOOD,
+        b"  \r\n\t" + GOOD + b"\n",
+        with_fields(is_vpn="true", merchant_id='"m1"'),
+        with_fields(merchant_id="null"),
+        with_fields(amount="0"),
+        with_fields(amount="1000000000000"),
+        with_fields(amount="5e-324"),
+        with_fields(transaction_id='"' + "\N{FAMILY}" * contract.MAX_ID_CHARS + '"'),
+        with_fields(created_at='"2024-02-29T23:59:59.123456789-23:59"'),
+        with_fields(transaction_id=r'"Zahlung \ud83d\ude00 \u00e9 \/"'),
+        with_fields(currency='"EUR"', device='{"id":[1,{"a":null}],"os":"x"}'),
+        with_fields(note='"' + "x" * 4_000 + '"'),
+    ],
+)
+def test_what_producers_send_goes_the_fast_way(good: bytes) -> None:
+    assert accepted([good]) == 1
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        None,
+        b"",
+        with_fields(note="[" * 199 + "]" * 199),
+        with_fields(note="[" * 250 + "]" * 250),
+        with_fields(note="9" * 4_200),
+        with_fields(note="9" * 4_301),
+        with_fields(note='"\udc80"'),
+        GOOD[:-1] + b',"note":"\xff"}',
+        GOOD[:-1] + b',"\xff":1}',
+        GOOD[:-1] + b',"amount":-1}',
+        GOOD[:-1] + b',"amount":13}',
+        GOOD[:-1] + b',"a\\u006dount":13}',
+        with_fields(note="NaN"),
+        with_fields(amount="-0.0"),
+        with_fields(amount="-0"),
+        with_fields(amount="-1e-400"),
+        with_fields(amount="1e400"),
+        with_fields(amount="9" * 400),
+        with_fields(amount="1" * 30 + "e-25"),
+        with_fields(amount="0." + "1" * 800),
+        with_fields(amount="1000000000000.0001"),
+        with_fields(amount="true"),
+        with_fields(is_vpn="1"),
+        with_fields(is_vpn="null"),
+        with_fields(merchant_id='""'),
+        with_fields(transaction_id=r'"\ud800"'),
+        with_fields(transaction_id=r'"\u0000"'),
+        with_fields(user_id='"' + "\N{FAMILY}" * (contract.MAX_ID_CHARS + 1) + '"'),
+        b"\xef\xbb\xbf" + GOOD,
+        GOOD + b"\0",
+        b"[" + GOOD + b"]",
+        *(
+            with_fields(created_at=f'"{text}"')
+            for text in (
+                "0000-01-01T00:00:00Z",
+                "0001-01-01T00:00:00+23:59",
+                "9999-12-31T23:59:59.999999999-23:59",
+                "2026-02-29T00:00:00Z",
+                "1900-02-29T00:00:00Z",
+                "2000-02-29T00:00:00Z",
+                "2026-04-31T00:00:00Z",
+                "2026-13-01T00:00:00Z",
+                "2026-01-01T24:00:00Z",
+                "2026-12-31T23:59:60Z",
+                "2026-01-01T00:00:00+24:00",
+                "2026-01-01T00:00:00+00:60",
+                "2026-01-01T00:00:00-00:00",
+                "2026-01-01T00:00:00.Z",
+                "2026-01-01T00:00:00.1234567890Z",
+                "1969-12-31T23:59:59.9999Z",
+                "2026-01-01t00:00:00z",
+                "2026-01-01 00:00:00Z",
+                "2026-01-01T00:00:00Z\\n",
+                "\N{FULLWIDTH DIGIT TWO}026-01-01T00:00:00Z",
+            )
+        ),
+    ],
+)
+def test_on_what_is_odd_the_fast_way_says_what_the_contract_says_or_nothing(odd: bytes | None) -> None:
+    accepted([GOOD, odd, GOOD])
+
+
+def test_a_value_that_is_left_to_the_contract_takes_nothing_from_its_neighbours() -> None:
+    assert parse_plain([GOOD, b"x", None, GOOD]).others == [1, 2]
+    assert accepted([GOOD, b"x", None, GOOD]) == 2
+
+
+_JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+).map(json.dumps)
+_FIELD = st.sampled_from([*ParsedTransaction.__struct_fields__, "note"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(_FIELD, _JUNK), st.binary(max_size=3), st.integers(0, 150))
+def test_fields_of_any_kind_and_stray_bytes(texts: dict[str, str], stray: bytes, at: int) -> None:
+    value = with_fields(**texts)
+    accepted([value, value[:at] + stray + value[at:], value[:at] + value[at + 1 :]])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.floats(0, 2e12), st.integers(0, 40), st.integers(0, 2**70))
+@example(9007199254740993.0, 20, 2**53 + 1)
+def test_amounts_are_the_same_to_the_last_bit(amount: float, digits: int, whole: int) -> None:
+    texts = [repr(amount), f"{amount:.{digits}f}", f"{amount:.{digits}e}", str(whole), f"{whole}e-{digits}"]
+    accepted([with_fields(amount=text) for text in texts])
+
+
+@st.composite
+def timestamps(draw: st.DrawFn) -> str:
+    """Return what fits a layout: any digits, or digits that are more often a day and an hour than chance would do."""
+    layout = draw(st.sampled_from(LAYOUTS))
+    digits = str(draw(st.integers(0, 10 ** len(layout)))).zfill(len(layout))
+    text = "".join(digits[at] if char == "0" else char for at, char in enumerate(layout))
+    if draw(st.booleans()):
+        parts = [draw(st.integers(0, most)) for most in (13, 32, 24, 60, 60)]
+        text = "{}-{:02}-{:02}T{:02}:{:02}:{:02}{}".format(text[:4], *parts, text[19:])
+    return text.replace("+", draw(st.sampled_from("+-")))
+
+
+def test_times_that_fit_a_layout_are_what_the_contract_makes_of_them() -> None:
+    seen = set()
+
+    @settings(max_examples=150, deadline=None)
+    @given(st.lists(timestamps(), max_size=20))
+    def agree(texts: list[str]) -> None:
+        times, plain = epochs_ms(texts)
+        for text, at_ms, is_plain in zip(texts, times.tolist(), plain.tolist(), strict=True):
+            seen.add(is_plain)
+            if is_plain:
+                assert at_ms == contract.epoch_ms(text), text
+
+    agree()
+    assert seen == {True, False}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_days_of_1600_years_in_every_layout(layout: str) -> None:
+    days = np.arange("1201-01-01", "2801-01-01", 37, dtype="datetime64[D]").astype(str).tolist()
+    texts = [day + layout[10:].replace("+", "-").replace("0", "1") for day in days]
+    times, plain = epochs_ms(texts)
+    assert plain.all()
+    assert times.tolist() == list(map(contract.epoch_ms, texts))
+
+
+def differ(seeds: range) -> float:
+    """Compare the two ways on mutants; return the share that went the fast way."""
+    values = [mutant(seed, NOW_MS).value for seed in seeds]
+    return accepted(values) / len(values)
+
+
+def test_mutants() -> None:
+    begin = random.SystemRandom().randrange(2**63)
+    share = differ(range(begin, begin + 20_000))
+    assert 0.3 < share < 0.9, f"mutants from {begin}"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3_600)
+def test_a_million_mutants_go_one_way_or_the_other() -> None:
+    first, count = random.SystemRandom().randrange(2**63), scaled(1_000_000)
+    for begin in range(first, first + count, 10_000):
+        differ(range(begin, min(begin + 10_000, first + count)))
