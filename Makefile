@@ -9,16 +9,19 @@ UV := $(shell command -v uv || echo .tools/bin/uv)
 # --inexact: what one target installed, another does not take away
 SYNC = $(UV) sync --frozen --inexact --python "$$($(PYTHON) -c 'import sys; print(sys._base_executable)')"
 
-.PHONY: help demo test chaos lint typecheck bench
+.PHONY: help demo test docker-test chaos lint typecheck bench
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.* ## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | expand -t 14
 
 demo: .venv/.demo ## score simulated transactions on an embedded broker and watch
 	.venv/bin/tenfold demo
 
 test: .venv/.all ## run every test that this machine allows
 	.venv/bin/pytest -n 4 --dist worksteal
+
+docker-test: .venv/.all ## build the images, bring docker-compose.yml up, and ask of it what it promises
+	.venv/bin/pytest -m docker tests/docker
 
 chaos: .venv/.all ## break things for an hour or two, and ask the oracle; TENFOLD_CHAOS_SEED=... repeats a run
 	.venv/bin/python -m tests.chaos --report chaos-report.md

@@ -1,0 +1,95 @@
+"""The whole of ``docker-compose.yml`` as a project of its own: no volume and no port is anybody else's."""
+
+import json
+import os
+import subprocess
+import uuid
+from pathlib import Path
+from typing import Any
+
+from tests.processes import free_port
+
+ROOT = Path(__file__).parents[2]
+
+_COMMAND_S = 600.0  # some build an image
+_QUESTION_S = 30.0
+_HEALTHY_S = 300  # on a slow machine; on a laptop it takes half a minute
+
+
+def docker(*arguments: str, stdin: str | None = None) -> str:
+    """Run ``docker`` and return its output.
+
+    Raises:
+        AssertionError: it failed; the message is what it said.
+    """
+    ran = subprocess.run(
+        ["docker", *arguments],
+        input=stdin,
+        cwd=ROOT,
+        env=os.environ | {"DOCKER_BUILDKIT": "0"},  # the classic builder is in every engine
+        capture_output=True,
+        text=True,
+        timeout=_COMMAND_S,
+        check=False,
+    )
+    assert ran.returncode == 0, f"docker {' '.join(arguments)} ended with {ran.returncode}:\n{ran.stdout}{ran.stderr}"
+    return ran.stdout
+
+
+def why_no_engine() -> str | None:
+    """Return why no container can be run here; ``None`` if one can."""
+    for question in (["docker", "version"], ["docker", "compose", "version"]):
+        try:
+            asked = subprocess.run(question, capture_output=True, text=True, timeout=_QUESTION_S, check=False)
+        except (FileNotFoundError, subprocess.TimeoutExpired) as error:
+            return str(error)
+        if asked.returncode != 0:
+            return f"`{' '.join(question)}` says: {(asked.stderr or asked.stdout).strip()}"
+    return None
+
+
+class Stack:
+    """A project of Docker Compose."""
+
+    def __init__(self, directory: Path, **settings: str) -> None:
+        """Prepare the project; ``settings`` are what its ``.env``, in ``directory``, says beside the ports."""
+        self.kafka_port, self.prometheus_port, self.grafana_port = free_port(), free_port(), free_port()
+        ports = {
+            "KAFKA_PORT": self.kafka_port,
+            "PROMETHEUS_PORT": self.prometheus_port,
+            "GRAFANA_PORT": self.grafana_port,
+        }
+        env_file = directory / ".env"
+        env_file.write_text("".join(f"{name}={value}\n" for name, value in (ports | settings).items()))
+        self._project = [
+            "compose",
+            "--project-name",
+            f"tenfold-test-{uuid.uuid4().hex[:8]}",
+            "--env-file",
+            str(env_file),
+        ]
+
+    @property
+    def bootstrap(self) -> str:
+        """The broker's address on this machine."""
+        return f"127.0.0.1:{self.kafka_port}"
+
+    def compose(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run ``docker compose`` in this project."""
+        return docker(*self._project, *arguments, stdin=stdin)
+
+    def up(self, *options: str) -> None:
+        """Start what is not running, and return once all of it is healthy."""
+        try:
+            self.compose("up", "--detach", "--wait", "--wait-timeout", str(_HEALTHY_S), *options)
+        except AssertionError as error:
+            logs = self.compose("logs", "--no-color", "--tail", "30")
+            raise AssertionError(f"{error}\n{self.compose('ps', '--all')}\n{logs}") from None
+
+    def down(self) -> None:
+        """Remove the project with its volumes."""
+        self.compose("down", "--volumes", "--timeout", "20")
+
+    def containers(self, *services: str) -> list[dict[str, Any]]:
+        """Return what compose says of the containers of some services, or of all; stopped ones too."""
+        return [json.loads(line) for line in self.compose("ps", "--all", "--format", "json", *services).splitlines()]

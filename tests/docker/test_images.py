@@ -1,0 +1,72 @@
+"""What the images promise to whoever runs them elsewhere."""
+
+import json
+import re
+import tomllib
+
+import pytest
+
+from tests.docker.stack import ROOT, docker
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
+
+LARGEST_SERVING_BYTES = 450_000_000  # on top of the base image
+
+DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
+[BASE] = set(re.findall(r"^FROM (python:\S+)", DOCKERFILE, re.MULTILINE))
+
+TARGETS = ["serving", "archive"]
+
+
+def size_of(image: str) -> int:
+    return int(docker("image", "inspect", "--format", "{{.Size}}", image))
+
+
+def config_of(image: str) -> dict[str, object]:
+    config: dict[str, object] = json.loads(docker("image", "inspect", "--format", "{{json .Config}}", image))
+    return config
+
+
+def installed_in(image: str, modules: list[str]) -> list[str]:
+    """Return which of the modules the image has, asked as it runs: without rights, without a place to write to."""
+    program = f"from importlib.util import find_spec; print(*[name for name in {modules} if find_spec(name)])"
+    confined = ["--rm", "--read-only", "--network", "none", "--cap-drop", "ALL"]
+    return docker("run", *confined, "--entrypoint", "python", image, "-c", program).split()
+
+
+def test_serving_is_small(images: dict[str, str]) -> None:
+    assert size_of(images["serving"]) - size_of(BASE) <= LARGEST_SERVING_BYTES
+
+
+def test_each_image_has_what_its_commands_import_and_no_more(images: dict[str, str]) -> None:
+    asked = ["onnxruntime", "duckdb", "pyarrow", "tensorflow", "pandas", "pytest"]
+
+    assert installed_in(images["serving"], asked) == ["onnxruntime"]
+    assert installed_in(images["archive"], asked) == ["onnxruntime", "duckdb", "pyarrow"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_runs_is_the_command_itself_as_nobody_in_particular(images: dict[str, str], target: str) -> None:
+    config = config_of(images[target])
+
+    assert config["Entrypoint"] == ["tenfold"]  # no shell in between: SIGTERM arrives
+    assert config["StopSignal"] == "SIGTERM"
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", str(config["User"]))  # by number: Kubernetes can see that it is not root
+    assert "/healthz" in str(config["Healthcheck"])
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_label_says_which_version_it_is(images: dict[str, str], target: str) -> None:
+    labels = config_of(images[target])["Labels"]
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+    assert isinstance(labels, dict)
+    assert labels["org.opencontainers.image.version"] == version
+    assert {"title", "description", "licenses", "revision"} <= {name.rpartition(".")[2] for name in labels}
+
+
+def test_serving_loads_its_model_without_a_place_to_write_to(images: dict[str, str]) -> None:
+    program = "from models.bundle import load_bundle, starter; print(load_bundle(starter('default')).spec.preset)"
+    printed = docker("run", "--rm", "--read-only", "--entrypoint", "python", images["serving"], "-c", program)
+
+    assert printed.strip() == "default"
