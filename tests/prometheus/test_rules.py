@@ -1,0 +1,66 @@
+"""The rules are what Prometheus accepts, each alert fires when it should, and each has a page that helps."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stream.decode import Reason
+from tests.prometheus.tools import PROMETHEUS, ROOT, require_program
+
+RULES = sorted((PROMETHEUS / "rules").glob("*.yml"))
+CASES = Path(__file__).with_name("alerts.yml")
+RUNBOOKS = ROOT / "docs" / "runbooks"
+
+
+def alerts() -> list[dict[str, Any]]:
+    groups = [group for file in RULES for group in yaml.safe_load(file.read_text())["groups"]]
+    return [rule for group in groups for rule in group["rules"] if "alert" in rule]
+
+
+ALERTS = {alert["alert"]: alert for alert in alerts()}
+
+
+def promtool(*arguments: str | Path) -> None:
+    ran = subprocess.run([require_program("promtool"), *arguments], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, f"{ran.stdout}{ran.stderr}"
+
+
+def test_prometheus_accepts_the_configuration_and_its_rules() -> None:
+    promtool("check", "config", PROMETHEUS / "prometheus.yml")
+    promtool("check", "rules", "--lint=all", "--lint-fatal", *RULES)
+
+
+def test_alerts_fire_when_they_should_and_not_when_they_should_not() -> None:
+    promtool("test", "rules", CASES)
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_an_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not(name: str) -> None:
+    cases = [case for test in yaml.safe_load(CASES.read_text())["tests"] for case in test["alert_rule_test"]]
+    fires = {bool(case.get("exp_alerts")) for case in cases if case["alertname"] == name}
+
+    assert fires == {True, False}
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_an_alert_says_what_to_do(name: str) -> None:
+    alert = ALERTS[name]
+
+    assert alert["labels"]["severity"] in {"page", "ticket"}
+    assert set(alert["annotations"]) == {"summary", "description", "runbook", "dashboard"}
+    assert f"`{name}`" in (ROOT / alert["annotations"]["runbook"]).read_text(), "the page is about this alert"
+
+
+def test_no_runbook_is_about_an_alert_that_is_gone() -> None:
+    named = {ROOT / alert["annotations"]["runbook"] for alert in ALERTS.values()}
+
+    assert set(RUNBOOKS.glob("*.md")) == named
+
+
+def test_the_page_on_dead_letters_knows_every_reason() -> None:
+    page = (RUNBOOKS / "dead-letters.md").read_text()
+
+    assert [reason for reason in Reason if f"| `{reason}` |" not in page] == []
