@@ -1,4 +1,4 @@
-"""Gradient boosting on what the network sees of the scored event: what the past in the window adds is measured by it."""
+"""Gradient boosting on what the network sees of the scored event: it measures what the past in the window adds."""
 
 from dataclasses import dataclass
 
