@@ -30,7 +30,9 @@ WINDOWS_DAYS = (1, 7, 30)
 
 #: What a profile holds, in this order, ``float32``.
 VALUES = tuple(
-    f"{value}_{days}d" for value in ("count", "mean_amount", "fraud_rate", "frauds") for days in WINDOWS_DAYS
+    f"{value}_{days}d"
+    for value in ("count", "mean_amount", "fraud_rate", "frauds", "fraud_amount")
+    for days in WINDOWS_DAYS
 )
 
 #: A profile where there is no table to take one from: that of a day before which nothing happened.
@@ -53,7 +55,7 @@ class ProfileDefinition:
     @property
     def name(self) -> str:
         """A word for the definition, part of every key in Redis; the number counts changes of the query."""
-        return f"1:{self.zone}:{self.label_delay_days}d"
+        return f"2:{self.zone}:{self.label_delay_days}d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,7 @@ def _columns() -> Mapping[str, Callable[[Profiled], Floats]]:
             columns[f"log_{kind}_count_{days}d"] = partial(_log, kind, f"count_{days}d")
             columns[f"log_{kind}_mean_amount_{days}d"] = partial(_log, kind, f"mean_amount_{days}d")
             columns[f"log_{kind}_frauds_{days}d"] = partial(_log, kind, f"frauds_{days}d")
+            columns[f"log_{kind}_fraud_amount_{days}d"] = partial(_log, kind, f"fraud_amount_{days}d")
             columns[f"{kind}_fraud_rate_{days}d"] = partial(_rate, kind, f"fraud_rate_{days}d")
         columns[f"amount_against_{kind}"] = partial(_amount_against, kind)
     return columns
@@ -154,6 +157,7 @@ PRESET_CONTEXT: Mapping[str, tuple[str, ...]] = {
         ),
         *(f"{kind}_fraud_rate_{days}d" for kind in PROFILE_KINDS for days in WINDOWS_DAYS),
         *(f"log_user_mean_amount_{days}d" for days in WINDOWS_DAYS),
+        *(f"log_{kind}_fraud_amount_30d" for kind in PROFILE_KINDS),
         "amount_against_user",
     ),
 }

@@ -53,16 +53,19 @@ class Past:
         """Return the profile of one of the two as of the start of a day."""
         known = self._known(day)
         mine = [p for p in known if (user is not None and p.user == user) or (merchant and p.merchant == merchant)]
-        counts, means, rates, all_frauds = [], [], [], []
+        counts, means, rates, all_frauds, fraud_amounts = [], [], [], [], []
         for window in WINDOWS:
             prior_mean = self._mean(known, day, window)
             counts.append(len(self._between(mine, day, 0, window)))
             means.append(self._mean(mine, day, window) if counts[-1] else prior_mean)
             aged = self._between(mine, day, self.label_delay_days, window)
-            frauds = sum(self._is_fraud(p, day) for p in aged)
+            defrauded = [p for p in aged if self._is_fraud(p, day)]
+            frauds = len(defrauded)
             rates.append((frauds + PRIOR_STRENGTH * self._base_rate(known, day)) / (len(aged) + PRIOR_STRENGTH))
             all_frauds.append(frauds)
-        return [np.float32(value) for value in (*counts, *means, *rates, *all_frauds)]
+            total = sum(floor(p.amount * 100 + 0.5) for p in defrauded)
+            fraud_amounts.append(total / (100 * frauds) if frauds else 0.0)
+        return [np.float32(value) for value in (*counts, *means, *rates, *all_frauds, *fraud_amounts)]
 
     def _known(self, day: date) -> list[Payment]:
         """Return what had landed before the day began, without repeated transaction ids."""

@@ -1,7 +1,7 @@
 -- What became known of merchants and users, by the day that it happened on and the day that it was known.
 --
 -- Reads   transactions, labels   the archive's tables, each record once
--- Gives   (kind, id, created, known, period, payments, hundredths, frauds); kind is 'merchant', 'user' or 'all'
+-- Gives   (kind, id, created, known, period, payments, hundredths, frauds, fraud_hundredths); kind is 'merchant', 'user' or 'all'
 --
 -- Days are local ones, in days since 1970-01-01; training/profiles.py defines local_day(ms) and sets the parameters.
 -- Sums are of whole numbers, amounts in hundredths, so that their order cannot matter: two runs give the same bits.
@@ -31,15 +31,17 @@ verdicts AS (
 ),
 facts AS (
     -- what became known on which day: a payment, that it is a fraud (1), that it is none after all (-1)
-    SELECT user_id, merchant_id, created, landed AS known, 1 AS payments, hundredths, 0 AS frauds
+    SELECT user_id, merchant_id, created, landed AS known,
+           1 AS payments, hundredths, 0 AS frauds, 0::BIGINT AS fraud_hundredths
     FROM payments
     UNION ALL
-    SELECT user_id, merchant_id, created, greatest(landed, local_day(epoch_ms(landed_at))), 0, 0, change
+    SELECT user_id, merchant_id, created, greatest(landed, local_day(epoch_ms(landed_at))), 0, 0, change, change * hundredths
     FROM payments JOIN verdicts USING (transaction_id)
 ),
 by_day AS (
     SELECT kind, id, created, known,
-           sum(payments)::INTEGER AS payments, sum(hundredths) AS hundredths, sum(frauds)::INTEGER AS frauds
+           sum(payments)::INTEGER AS payments, sum(hundredths) AS hundredths,
+           sum(frauds)::INTEGER AS frauds, sum(fraud_hundredths) AS fraud_hundredths
     FROM (
         SELECT kind, CASE kind WHEN 'merchant' THEN merchant_id WHEN 'user' THEN user_id ELSE '' END AS id, facts.*
         FROM facts CROSS JOIN (VALUES ('all'), ('merchant'), ('user')) AS kinds (kind)

@@ -2,7 +2,7 @@
 --
 -- Reads   profile_facts           what profile_facts.sql gives
 --         wanted (kind, id, day)  the profiles to make, kind 'merchant' or 'user'
--- Gives   (kind, id, day, count_1d ... frauds_30d), one row for each wanted, and for each of their days one of kind
+-- Gives   (kind, id, day, count_1d ... fraud_amount_30d), one row for each wanted, and for each of their days one of kind
 --         'prior' and id '': the profile of who was never seen
 
 WITH asked AS (
@@ -24,9 +24,12 @@ sums AS (
            coalesce(sum(payments) FILTER (aged BETWEEN 1 AND 30), 0) AS aged_30,
            coalesce(sum(frauds) FILTER (aged BETWEEN 1 AND 1), 0) AS frauds_1,
            coalesce(sum(frauds) FILTER (aged BETWEEN 1 AND 7), 0) AS frauds_7,
-           coalesce(sum(frauds) FILTER (aged BETWEEN 1 AND 30), 0) AS frauds_30
+           coalesce(sum(frauds) FILTER (aged BETWEEN 1 AND 30), 0) AS frauds_30,
+           sum(fraud_hundredths) FILTER (aged BETWEEN 1 AND 1) AS fraud_hundredths_1,
+           sum(fraud_hundredths) FILTER (aged BETWEEN 1 AND 7) AS fraud_hundredths_7,
+           sum(fraud_hundredths) FILTER (aged BETWEEN 1 AND 30) AS fraud_hundredths_30
     FROM (
-        SELECT asked.*, payments, hundredths, frauds,
+        SELECT asked.*, payments, hundredths, frauds, fraud_hundredths,
                day - created AS age, day - created - $label_delay_days AS aged
         FROM asked LEFT JOIN profile_facts AS facts
             ON facts.kind = asked.kind AND facts.id = asked.id AND period = day // $span_days
@@ -54,6 +57,9 @@ SELECT kind, id, day,
        ((frauds_30 + $prior_strength * base_rate) / (aged_30 + $prior_strength))::FLOAT AS fraud_rate_30d,
        frauds_1::FLOAT AS frauds_1d,
        frauds_7::FLOAT AS frauds_7d,
-       frauds_30::FLOAT AS frauds_30d
+       frauds_30::FLOAT AS frauds_30d,
+       coalesce(fraud_hundredths_1 / (100 * nullif(frauds_1, 0))::DOUBLE, 0)::FLOAT AS fraud_amount_1d,
+       coalesce(fraud_hundredths_7 / (100 * nullif(frauds_7, 0))::DOUBLE, 0)::FLOAT AS fraud_amount_7d,
+       coalesce(fraud_hundredths_30 / (100 * nullif(frauds_30, 0))::DOUBLE, 0)::FLOAT AS fraud_amount_30d
 FROM sums JOIN priors USING (day)
 WHERE kind <> 'all'
