@@ -170,7 +170,9 @@ def train(
         typer.Option("--to", help="Archive: day after the test.  [default: the last labelled]", metavar="DAY"),
     ] = None,
     label_delay: Annotated[str, typer.Option(help="Archive: how long a label is awaited.")] = "7d",
-    validation_days: Annotated[int, typer.Option(min=1, help="Archive: length of the validation.")] = 7,
+    validation_days: Annotated[
+        int, typer.Option(min=0, help="Archive: length of the validation; 0 trains on these days too.")
+    ] = 7,
     test_days: Annotated[int, typer.Option(min=1, help="Archive: length of the test, which comes last.")] = 7,
     honest: Annotated[
         float, typer.Option(min=1, help="Archive: payments to learn from, for each fraud, that are none.")

@@ -96,7 +96,7 @@ def dataset_of(
             )
         periods = _periods(extent, wanted)
         summary = labels.summary(extent.known_ms)
-        landed_by = {part: periods.validation_ms if part is Part.TRAINING else extent.known_ms for part in Part}
+        landed_by = {part: periods.judged_at(part, extent.known_ms) for part in Part}
         counts = {part: labels.counts(*periods.bounds(part), landed_by[part]) for part in Part}
         if wanted.split == "time":
             _check(counts, periods, summary)

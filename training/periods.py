@@ -12,6 +12,9 @@ from models.window import Ints
 from stream.errors import TenfoldError
 from training.labels import Extent
 
+#: Days at the end of training that the threshold is chosen by where no day is spared for validation.
+WATCHED_DAYS = 7
+
 
 class PeriodError(TenfoldError):
     """The archive does not reach far enough for what was asked; the message says how far it reaches."""
@@ -30,15 +33,26 @@ class Periods(NamedTuple):
 
     begin_ms: int
     train_end_ms: int
-    validation_ms: int  # begins, the label delay after the end of training
-    test_ms: int  # begins where validation ends
+    validation_ms: int  # begins, the label delay after the end of training; or is the end of training itself
+    validation_end_ms: int
+    test_ms: int
     end_ms: int
+
+    def judged_at(self, part: Part, known_ms: int) -> int:
+        """Return the instant by which labels of a part have landed; ``known_ms`` is the last that is known of.
+
+        What is learned from is judged as when the next part begins, since a model trained then would know no more.
+        """
+        within_training = self.validation_ms < self.train_end_ms
+        if part is Part.TEST or (part is Part.VALIDATION and not within_training):
+            return known_ms
+        return self.test_ms if within_training else self.validation_ms
 
     def bounds(self, part: Part) -> tuple[int, int]:
         """Return begin and end of a part."""
         return {
             Part.TRAINING: (self.begin_ms, self.train_end_ms),
-            Part.VALIDATION: (self.validation_ms, self.test_ms),
+            Part.VALIDATION: (self.validation_ms, self.validation_end_ms),
             Part.TEST: (self.test_ms, self.end_ms),
         }[part]
 
@@ -50,7 +64,7 @@ class Periods(NamedTuple):
     @classmethod
     def undivided(cls, begin_ms: int, end_ms: int) -> "Periods":
         """Return periods that are all test, of which nothing is sampled."""
-        return cls(begin_ms, begin_ms, begin_ms, begin_ms, end_ms)
+        return cls(begin_ms, begin_ms, begin_ms, begin_ms, begin_ms, end_ms)
 
     def described(self) -> dict[str, tuple[str, str]]:
         """Return first and last day of each part, ISO dates."""
@@ -92,7 +106,8 @@ def split_by_time(
         first: day that training begins with, the archive's first by default.
         until: day after the last, the latest that has been labelled by default.
         label_delay_days: how long after an event its label is awaited.
-        validation_days: length of the validation.
+        validation_days: length of the validation; 0 trains up to the label delay before the test, and has the last
+            :data:`WATCHED_DAYS` of training for validation.
         test_days: length of the test.
 
     Raises:
@@ -100,15 +115,18 @@ def split_by_time(
     """
     begin, end = labelled_days(extent, first=first, until=until, label_delay_days=label_delay_days)
     test = end - test_days
-    validation = test - validation_days
-    train_end = validation - label_delay_days
+    train_end = test - validation_days - label_delay_days
+    if validation_days:
+        validation, validation_end = test - validation_days, test
+    else:
+        validation, validation_end = max(train_end - WATCHED_DAYS, begin), train_end
     if train_end <= begin:
         raise PeriodError(
             f"too little history: from {day_date(begin)} to {day_date(end)} there are {max(end - begin, 0)} days, and "
             f"{test_days} of test, {validation_days} of validation and {label_delay_days} of label delay leave none to "
             f"train on; archive more days, or give fewer to --test-days and --validation-days"
         )
-    return Periods(*(day * DAY_MS for day in (begin, train_end, validation, test, end)))
+    return Periods(*(day * DAY_MS for day in (begin, train_end, validation, validation_end, test, end)))
 
 
 def _days(begin_ms: int, end_ms: int) -> tuple[str, str]:

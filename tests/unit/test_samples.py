@@ -38,12 +38,21 @@ def split(*reach: float, **options: date | int | None) -> Periods:
 
 
 def test_the_split_ends_where_labels_end_and_has_the_label_delay_before_validation() -> None:
-    assert split(0.5, 59.9, 60.2) == periods(0, 35, 42, 47, 53)
-    assert split(0.5, 40.9, 60.2) == periods(0, 23, 30, 35, 41)
-    assert split(0.5, 59.9, 60.2, first=date(2026, 2, 23), until=date(2026, 4, 1)) == periods(3, 22, 29, 34, 40)
+    assert split(0.5, 59.9, 60.2) == periods(0, 35, 42, 47, 47, 53)
+    assert split(0.5, 40.9, 60.2) == periods(0, 23, 30, 35, 35, 41)
+    assert split(0.5, 59.9, 60.2, first=date(2026, 2, 23), until=date(2026, 4, 1)) == periods(3, 22, 29, 34, 34, 40)
     assert split(0.5, 59.9, 60.2, first=date(2025, 1, 1)) == split(0.5, 59.9, 60.2)
-    assert split(0, 59, 60, label_delay_days=0) == periods(0, 49, 49, 54, 60)
-    assert periods(0, 35, 42, 47, 53).described()["validation"] == ("2026-04-03", "2026-04-07")
+    assert split(0, 59, 60, label_delay_days=0) == periods(0, 49, 49, 54, 54, 60)
+    assert periods(0, 35, 42, 47, 47, 53).described()["validation"] == ("2026-04-03", "2026-04-07")
+
+
+def test_without_validation_days_training_reaches_up_to_the_delay_and_its_end_is_watched() -> None:
+    whole = split(0.5, 59.9, 60.2, validation_days=0)
+    assert whole == periods(0, 40, 33, 40, 47, 53)
+    known_ms = (BEGIN_DAY + 60) * DAY_MS
+    assert [whole.judged_at(part, known_ms) for part in Part] == [whole.test_ms, whole.test_ms, known_ms]
+    spared = split(0.5, 59.9, 60.2)
+    assert [spared.judged_at(part, known_ms) for part in Part] == [spared.validation_ms, known_ms, known_ms]
 
 
 def test_too_little_history_and_labels_that_cannot_be_there_yet_are_said() -> None:
@@ -56,7 +65,7 @@ def test_too_little_history_and_labels_that_cannot_be_there_yet_are_said() -> No
 def sampled(past: Past, directory: Path, share_of_honest: float = 1.0, seed: int = 1) -> dict[Part, Samples]:
     archive = open_archive(str(directory / "archive"))
     archive_past(past, archive)
-    split = periods(5, 20, 27, 30, 40)
+    split = periods(5, 20, 27, 30, 30, 40)
     with open_labels(archive, TOPICS) as labels:
         then, now = labels.as_of(split.validation_ms), labels.as_of((BEGIN_DAY + 60) * DAY_MS)
         frauds = {Part.TRAINING: then, Part.VALIDATION: now, Part.TEST: now}
@@ -70,7 +79,7 @@ def sampled(past: Past, directory: Path, share_of_honest: float = 1.0, seed: int
 
 def expected(past: Past, part: Part) -> list[tuple[list[Entry], bool, int, str | None, str]]:
     """Return window, label, landing, merchant and user of each event of a part, by hand."""
-    split = periods(5, 20, 27, 30, 40)
+    split = periods(5, 20, 27, 30, 30, 40)
     by_ms = split.validation_ms if part is Part.TRAINING else (BEGIN_DAY + 60) * DAY_MS
     begin_ms, end_ms = split.bounds(part)
     firsts: dict[str, int] = {}
