@@ -31,12 +31,18 @@ _WARM_S = 5.0  # not counted
 _READY_S = 60.0
 
 
-def send(bootstrap: str, topic: str, rate: float, seconds: float, start: float) -> None:
-    """Send ``rate`` transactions a second from ``start`` on; each names its number, and so its due time."""
+def send(bootstrap: str, topic: str, rate: float, seconds: float, answer: Connection) -> None:
+    """Send ready, take the time of the start, and send ``rate`` transactions a second; each names its number.
+
+    Its number says when a transaction is due.
+    """
     rng = np.random.default_rng(1)
     producer = Producer({"bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "linger.ms": 0})
     count = int(rate * seconds)
     users, amounts = rng.integers(0, USERS, count).tolist(), np.round(rng.lognormal(3, 1.5, count), 2).tolist()
+    producer.list_topics(topic, _READY_S)  # connected
+    answer.send("ready")
+    start = answer.recv()
     for number in range(count):
         due = start + number / rate
         while (left := due - time.monotonic()) > 0:
@@ -68,11 +74,11 @@ def read(bootstrap: str, topic: str, events: int, answer: Connection) -> None:
     numbers, times = np.empty(events, np.int64), np.empty(events)
     got = 0
     while got < events:
-        for message in consumer.consume(1_000, 0.01):
-            if message.error() is None:
-                numbers[got] = int(json.loads(message.value() or b"")["transaction_id"][2:])
-                times[got] = time.monotonic()
-                got += 1
+        message = consumer.poll(1)  # consume(n, wait) would wait for n
+        if message is not None and message.error() is None:
+            times[got] = time.monotonic()
+            numbers[got] = int(json.loads(message.value() or b"")["transaction_id"][2:])
+            got += 1
     consumer.close()
     answer.send((numbers, times))
 
@@ -103,9 +109,12 @@ def measure(bootstrap: str, redis_url: str, rate: float, seconds: float, deliver
     try:
         _receive(here, _READY_S, "the reader never got its partitions")
         _wait_until_ready(port, scorer)
-        start = time.monotonic() + 3
-        sender = spawn.Process(target=send, args=(bootstrap, inputs, rate, seconds, start))
+        mine, senders = spawn.Pipe()
+        sender = spawn.Process(target=send, args=(bootstrap, inputs, rate, seconds, senders))
         sender.start()
+        _receive(mine, _READY_S, "the sender never began")
+        start = time.monotonic() + 0.5
+        mine.send(start)
         numbers, times = _receive(here, seconds * 3 + _READY_S, "the scores never came")
         sender.join()
     finally:
