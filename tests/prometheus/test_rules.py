@@ -1,5 +1,6 @@
 """The rules are what Prometheus accepts, each alert fires when it should, and each has a page that helps."""
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -64,3 +65,12 @@ def test_the_page_on_dead_letters_knows_every_reason() -> None:
     page = (RUNBOOKS / "dead-letters.md").read_text()
 
     assert [reason for reason in Reason if f"| `{reason}` |" not in page] == []
+
+
+def test_the_page_on_monitoring_lists_every_alert() -> None:
+    page = (ROOT / "docs" / "monitoring.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| .* \| \[page\]\((runbooks/\S+)\) \|$", page, re.MULTILINE)
+
+    assert {name: (severity, f"docs/{runbook}") for name, severity, runbook in rows} == {
+        name: (alert["labels"]["severity"], alert["annotations"]["runbook"]) for name, alert in ALERTS.items()
+    }
