@@ -67,6 +67,8 @@ class Backtested(NamedTuple):
     not_scorable: int  # the model has no finite answer to them; left out, where serving dead-letters them
     profile_days_archived: int  # events whose table of profiles is the one that an archived score names
     profile_days_by_rule: int  # the others, where the model reads profiles: tables taken to be published at midnight
+    insufficient_history: int  # events whose windows are not full
+    days_without_events: int  # of the range: files may be missing
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,9 @@ def backtest(archive: Archive, topics: Topics, scores: str, bundle: LoadedBundle
     """
     spec = bundle.spec
     since = first_file_day(days.bounds_ms[0], spec.window_max_age_ms)
-    totals = np.zeros(7, np.int64)
+    totals = np.zeros(8, np.int64)
+    begin_day = day_number(days.first)
+    seen = np.zeros(day_number(days.until) - begin_day, np.bool_)  # days with an event
     with ExitStack() as stack:
         labels = stack.enter_context(open_labels(archive, topics, since=since))
         extent = labels.extent()
@@ -137,11 +141,13 @@ def backtest(archive: Archive, topics: Topics, scores: str, bundle: LoadedBundle
                 table = _scored(portion, bundle, context, verdicts)
                 writer.write_table(table)
                 counted = (len(table), _true(table["sequence_anomaly"]), table["is_fraud"].null_count)
-                totals += (*counted, _true(table["is_fraud"]), len(portion.rows) - len(table), *_days_of(context))
+                left_out, short = len(portion.rows) - len(table), _true(table["insufficient_history"])
+                totals += (*counted, _true(table["is_fraud"]), left_out, *_days_of(context), short)
+                seen[milliseconds(portion.rows["created_at"]) // DAY_MS - begin_day] = True
         if not totals[0]:
             raise BacktestError(f"{archive.url(topics.transactions)} has no event from {days.first} to {days.until}")
     events, anomalies, unlabelled, *others = totals.tolist()
-    return Backtested(events, anomalies, events - unlabelled, *others)
+    return Backtested._make([events, anomalies, events - unlabelled, *others, int((~seen).sum())])
 
 
 def _inside(chunk: Replayed, days: Range) -> Replayed:

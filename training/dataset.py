@@ -99,6 +99,12 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.train) + len(self.validation) + len(self.test)
 
+    @property
+    def insufficient_history(self) -> int:
+        """How many windows are not full: their users had not paid often enough yet."""
+        parts = (self.train, self.validation, self.test)
+        return sum(int((part.windows.lengths < part.windows.records.shape[1]).sum()) for part in parts)
+
 
 Split = Literal["time", "rows"]
 

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from models.window import Ints
-from training.archive import Archive, ArchiveError, Kind
+from training.archive import Archive, Kind
+from training.archive_damage import naming_the_file
 from training.archive_sql import connect, relation_sql
 from training.profiles import MEMORY_LIMIT, Topics
 from training.replay import id_hashes
@@ -60,6 +61,7 @@ class Summary(NamedTuple):
     contradicting_labels: int  # their transaction had one that said otherwise; this one counts
     labels_of_unknown: int  # their transaction is not in the days that were read
     labels_too_late: int  # landed after the cut-off; not used
+    days_without_transactions: int  # of event time, between the first and the last: their files may be missing
 
 
 class Extent(NamedTuple):
@@ -171,15 +173,13 @@ def open_labels(
     labels = relation_sql(archive, topics.labels, Kind.LABELS)
     with (
         tempfile.TemporaryDirectory(prefix="tenfold-labels-", dir=scratch) as spill,
+        naming_the_file(archive, (topics.transactions, Kind.TRANSACTIONS), (topics.labels, Kind.LABELS)),
         connect(archive, memory_limit=MEMORY_LIMIT, temp_directory=spill) as connection,
     ):
-        try:
-            connection.execute(f"CREATE TEMP VIEW transactions AS {transactions}")
-            connection.execute(f"CREATE TEMP VIEW labels AS {labels}")
-            connection.execute(_REPEATS)
-            yield Labels(connection)
-        except (duckdb.IOException, duckdb.InvalidInputException) as error:
-            raise ArchiveError(f"the archive at {archive.url('')} cannot be read for labels: {error}") from None
+        connection.execute(f"CREATE TEMP VIEW transactions AS {transactions}")
+        connection.execute(f"CREATE TEMP VIEW labels AS {labels}")
+        connection.execute(_REPEATS)
+        yield Labels(connection)
 
 
 def _sql(name: str) -> str:

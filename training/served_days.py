@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from models.context import NO_DAY
 from models.window import Ints
-from training.archive import IMPORT, Archive, ArchiveError, Kind
+from training.archive import IMPORT, Archive, Kind
+from training.archive_damage import naming_the_file
 from training.archive_sql import connect, relation_sql
 from training.profiles import MEMORY_LIMIT
 
@@ -86,12 +87,9 @@ def open_served_days(
     query = (Path(__file__).parent / "served_days.sql").read_text(encoding="utf-8")
     with (
         tempfile.TemporaryDirectory(prefix="tenfold-scores-", dir=scratch) as spill,
+        naming_the_file(archive, (scores, Kind.SCORES)),
         connect(archive, memory_limit=MEMORY_LIMIT, temp_directory=spill) as connection,
     ):
-        try:
-            connection.execute(f"CREATE TEMP VIEW scores AS {read_scores}")
-            parameters = {"topic": topic, "model_version": model_version}
-            connection.execute(f"CREATE TEMP TABLE served AS {query}", parameters)
-        except (duckdb.IOException, duckdb.InvalidInputException) as error:
-            raise ArchiveError(f"the archive at {archive.url('')} cannot be read for scores: {error}") from None
+        connection.execute(f"CREATE TEMP VIEW scores AS {read_scores}")
+        connection.execute(f"CREATE TEMP TABLE served AS {query}", {"topic": topic, "model_version": model_version})
         yield ServedDays(connection)

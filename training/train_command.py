@@ -110,7 +110,9 @@ def run_on_archive(
             for name, (begin, last) in days.items():
                 say(f"{name}: {begin} to {last}")
             say(", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in summary.items()))
-            facts = {"days": days, "archive": summary}
+            short = made.dataset.insufficient_history
+            say(f"{short:,} of {len(made.dataset):,} windows are not full yet")
+            facts = {"days": days, "archive": summary, "insufficient_history": short}
             if made.profile_days is not None:
                 archived, by_rule = made.profile_days
                 say(f"profiles of the day that an archived score names: {archived:,} windows; by rule: {by_rule:,}")

@@ -91,6 +91,9 @@ def test_the_past_is_scored_as_the_scorer_scored_it(past: Past, tmp_path: Path) 
     assert [row["source_offset"] for row in rows] == [p.offset for p in past.payments if inside(p)]
     assert done.events == len(rows) > 200
     assert done.anomalies == sum(row["sequence_anomaly"] for row in rows)
+    assert done.insufficient_history == sum(row["insufficient_history"] for row in rows) > 0
+    days = {payment.created_at // 86_400_000 for payment in past.payments if inside(payment)}
+    assert done.days_without_events == (RANGE.until - RANGE.first).days - len(days)
     for row in rows:
         score = live[row["source_offset"]]
         assert row["fraud_probability"] == pytest.approx(score["fraud_probability"], abs=1e-5)
@@ -124,7 +127,8 @@ def test_what_is_known_of_the_truth_stands_beside_the_score(past: Past, tmp_path
         at = row["labelled_at"]
         assert (at and round(at.timestamp() * 1000)) == (labels[-1][4] if labels else None)
     known = [row["is_fraud"] for row in rows if row["is_fraud"] is not None]
-    assert done[2:] == (len(known), sum(known), 0, 0, 0)
+    assert (done.labelled, done.frauds) == (len(known), sum(known))
+    assert (done.not_scorable, done.profile_days_archived, done.profile_days_by_rule) == (0, 0, 0)
 
 
 def test_a_model_that_reads_profiles_gets_those_of_each_day(past: Past, tmp_path: Path) -> None:

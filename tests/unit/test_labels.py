@@ -67,6 +67,7 @@ def test_what_is_of_no_use_is_counted(tmp_path: Path) -> None:
     pairs = [(before.is_fraud, after.is_fraud) for each in known.values() for before, after in pairwise(each)]
     distinct = {payment.transaction for payment in past.payments}
     count = sum(map(len, known.values()))
+    days = {payment.created_at // DAY_MS for payment in past.payments}
 
     with open_labels(archive, TOPICS) as labels:
         assert labels.summary(by_ms) == Summary(
@@ -77,6 +78,7 @@ def test_what_is_of_no_use_is_counted(tmp_path: Path) -> None:
             contradicting_labels=sum(before != after for before, after in pairs),
             labels_of_unknown=len(known.get("nobody-knows", [])),
             labels_too_late=len(past.labels) - count,
+            days_without_transactions=max(days) - min(days) + 1 - len(days),
         )
         assert labels.extent() == Extent(
             min(payment.created_at for payment in past.payments),
@@ -106,7 +108,7 @@ def test_an_archive_without_anything_has_no_extent_and_nothing_is_a_fraud(tmp_pa
     with open_labels(open_archive(str(tmp_path)), TOPICS) as labels:
         assert labels.extent() is None
         assert labels.as_of(0).frauds(np.array([1, 2], np.uint64)).tolist() == [False, False]
-        assert labels.summary(0) == Summary(0, 0, 0, 0, 0, 0, 0)
+        assert labels.summary(0) == Summary(0, 0, 0, 0, 0, 0, 0, 0)
 
 
 def test_an_archive_without_labels_reaches_as_far_as_its_transactions(tmp_path: Path) -> None:
