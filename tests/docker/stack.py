@@ -54,20 +54,11 @@ class Stack:
     def __init__(self, directory: Path, **settings: str) -> None:
         """Prepare the project; ``settings`` are what its ``.env``, in ``directory``, says beside the ports."""
         self.kafka_port, self.prometheus_port, self.grafana_port = free_port(), free_port(), free_port()
-        ports = {
-            "KAFKA_PORT": self.kafka_port,
-            "PROMETHEUS_PORT": self.prometheus_port,
-            "GRAFANA_PORT": self.grafana_port,
-        }
-        env_file = directory / ".env"
-        env_file.write_text("".join(f"{name}={value}\n" for name, value in (ports | settings).items()))
-        self._project = [
-            "compose",
-            "--project-name",
-            f"tenfold-test-{uuid.uuid4().hex[:8]}",
-            "--env-file",
-            str(env_file),
-        ]
+        ports = {"KAFKA_PORT": self.kafka_port, "PROMETHEUS_PORT": self.prometheus_port}
+        values = ports | {"GRAFANA_PORT": self.grafana_port} | settings
+        self.project = f"tenfold-test-{uuid.uuid4().hex[:8]}"
+        self._env_file = directory / ".env"
+        self._env_file.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
 
     @property
     def bootstrap(self) -> str:
@@ -76,7 +67,8 @@ class Stack:
 
     def compose(self, *arguments: str, stdin: str | None = None) -> str:
         """Run ``docker compose`` in this project."""
-        return docker(*self._project, *arguments, stdin=stdin)
+        project = ["--project-name", self.project, "--env-file", str(self._env_file)]
+        return docker("compose", *project, *arguments, stdin=stdin)
 
     def up(self, *options: str) -> None:
         """Start what is not running, and return once all of it is healthy."""
