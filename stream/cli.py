@@ -99,6 +99,9 @@ def simulate(
     rate: Annotated[
         float | None, typer.Option(min=0.001, help="Payments a second, to Kafka.  [default: as fast as it takes them]")
     ] = None,
+    backdate: Annotated[
+        bool, typer.Option("--backdate", help="To kafka: as if each record had come at its own time.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Simulate payments, about one in a hundred a fraud, and the verdicts that come days later.
@@ -111,11 +114,11 @@ def simulate(
         from stream.settings import load
 
         settings = load()
-        written = to_kafka(users, days, seed, settings, rate)
+        written = to_kafka(users, days, seed, settings, rate, backdate=backdate)
         places = f"topics {settings.input_topic} and {settings.labels_topic}"
     else:
-        if rate is not None:
-            raise SimulateError("--rate is for --to kafka: files are written as fast as it goes")
+        if rate is not None or backdate:
+            raise SimulateError("--rate and --backdate are for --to kafka: files are written as fast as it goes")
         written = to_directory(users, days, seed, Path(to))
         places = f"{to}/transactions.parquet and {to}/labels.parquet"
     if as_json:
@@ -249,6 +252,10 @@ def backtest(
     typer.echo(f"{done['labelled']:,} of them labelled, {done['frauds']:,} as fraud, in {out}")
     if done["not_scorable"]:
         typer.echo(f"{done['not_scorable']:,} more were left out: the model has no finite answer to them")
+    if done["days_without_events"]:
+        typer.echo(
+            f"{done['days_without_events']:,} days of the range have no payment: are files of the archive missing?"
+        )
 
 
 @app.command()
@@ -311,6 +318,9 @@ def reset(
 def topics_create(
     partitions: Annotated[int, typer.Option(min=1, help="Partitions of each topic.")] = 12,
     replication: Annotated[int, typer.Option(min=1, help="Replicas of each partition.")] = 1,
+    keep_days: Annotated[
+        int | None, typer.Option(min=1, help="How long Kafka keeps records.  [default: the broker's]")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Create the four topics where they are missing.
@@ -320,7 +330,7 @@ def topics_create(
     from stream.settings import load
     from stream.topics import create_topics
 
-    created = create_topics(load(), partitions, replication)
+    created = create_topics(load(), partitions, replication, keep_days)
     if as_json:
         typer.echo(json.dumps({name: "created" if new else "exists" for name, new in created.items()}))
         return

@@ -10,6 +10,7 @@ from stream.clients import common_config, open_client
 from stream.errors import TenfoldError
 from stream.settings import Settings
 
+_DAY_MS = 86_400_000
 _CALL_S = 15.0
 _CHECK_S = 10.0
 _MOCK_CLUSTER = "mockCluster"  # how librdkafka's mock broker begins its cluster's id
@@ -20,18 +21,25 @@ class TopicsError(TenfoldError):
     """A topic is missing or could not be created, or there is no broker to ask."""
 
 
-def topics_to_create(settings: Settings, partitions: int, replication: int) -> list[NewTopic]:
+def topics_to_create(
+    settings: Settings, partitions: int, replication: int, keep_days: int | None = None
+) -> list[NewTopic]:
     """Return the four topics; scores and labels are partitioned as the transactions are."""
+    kept = {} if keep_days is None else {"retention.ms": str(keep_days * _DAY_MS)}
     configs = {settings.dlq_topic: {"max.message.bytes": str(_DLQ_MESSAGE_BYTES)}}
     names = (settings.input_topic, settings.output_topic, settings.labels_topic, settings.dlq_topic)
     return [
-        NewTopic(name, num_partitions=partitions, replication_factor=replication, config=dict(configs.get(name, {})))
+        NewTopic(name, num_partitions=partitions, replication_factor=replication, config=kept | configs.get(name, {}))
         for name in names
     ]
 
 
-def create_topics(settings: Settings, partitions: int, replication: int) -> dict[str, bool]:
+def create_topics(
+    settings: Settings, partitions: int, replication: int, keep_days: int | None = None
+) -> dict[str, bool]:
     """Create what is missing; return each topic and whether it is new. What exists is left as it is.
+
+    Kafka keeps records for ``keep_days`` by their timestamps, or for as long as the broker's own default says.
 
     Raises:
         TopicsError: Kafka does not answer, or refuses.
@@ -39,7 +47,7 @@ def create_topics(settings: Settings, partitions: int, replication: int) -> dict
     admin = open_client(AdminClient, common_config(settings))
     _existing(admin, settings)
     created: dict[str, bool] = {}
-    asked = admin.create_topics(topics_to_create(settings, partitions, replication), request_timeout=_CALL_S)
+    asked = admin.create_topics(topics_to_create(settings, partitions, replication, keep_days), request_timeout=_CALL_S)
     for name, answer in asked.items():
         try:
             answer.result(timeout=_CALL_S)

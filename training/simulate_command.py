@@ -57,18 +57,23 @@ def to_directory(users: int, days: int, seed: int, directory: Path) -> Written:
         raise SimulateError(f"{directory} cannot be written: {error.strerror or error}") from None
 
 
-def to_kafka(users: int, days: int, seed: int, settings: Settings, rate: float | None) -> Written:
+def to_kafka(
+    users: int, days: int, seed: int, settings: Settings, rate: float | None, *, backdate: bool = False
+) -> Written:
     """Send payments, and each verdict that lands before the last of them, in order of time.
 
     The last payment is of about the time at which it is sent. A verdict that lands later is not known yet, and
     is not sent. ``rate`` is in payments a second, ``None`` as fast as Kafka takes them.
+
+    With ``backdate`` a record's Kafka timestamp is the time of its payment or verdict, so that what reads it cannot
+    tell that it did not come then; else Kafka stamps it with the time at which it is sent. Retention goes by it, too.
 
     Raises:
         SimulateError: Kafka does not take a record, or ``rate`` is slower than so many users pay.
         stream.topics.TopicsError: there is no broker, or no topic.
     """
     lasts_s = _duration_s(users, days, rate)
-    sender = _Sender(settings)
+    sender = _Sender(settings, backdate)
     require_topics(sender.producer, settings, [settings.input_topic, settings.labels_topic])
     start = datetime.now(UTC) + timedelta(seconds=lasts_s) - timedelta(days=days)
     transactions = frauds = labels = 0
@@ -110,18 +115,21 @@ def _duration_s(users: int, days: int, rate: float | None) -> float:
 class _Sender:
     """An idempotent producer of both topics that sees to refusals."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, backdate: bool) -> None:
         self.producer: Producer = open_client(Producer, producer_config(settings))
-        self._settings = settings
+        self._settings, self._backdate = settings, backdate
         self._refused: KafkaError | None = None
         self._sent = 0
 
     def send(self, record: SimulatedRecord) -> None:
         """Hand a record to the producer; wait where its queue is full."""
         topic = self._settings.labels_topic if record.is_label else self._settings.input_topic
+        timestamp = record.at_ms if self._backdate else 0  # 0 is the time of sending
         while True:
             try:
-                self.producer.produce(topic, key=record.key, value=record.value, on_delivery=self._delivered)
+                self.producer.produce(
+                    topic, key=record.key, value=record.value, timestamp=timestamp, on_delivery=self._delivered
+                )
             except BufferError:
                 self.producer.poll(0.1)
                 self._check()
