@@ -6,6 +6,7 @@ Pure: the same decoder runs in the scorer, in recovery and over the archive, so 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from itertools import compress
 from operator import eq
 from typing import NamedTuple
@@ -41,22 +42,36 @@ class DeadLetter(NamedTuple):
     error: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Decoded:
     """A micro-batch after decoding; the first four run side by side, in order of arrival."""
 
     rows: Ints  # int64 [n] place in the micro-batch
     users: list[bytes]  # the keys
     transactions: list[ParsedTransaction]
-    records: Records  # [n] RECORD
+    created_at_ms: Ints  # int64 [n]
     dead: list[DeadLetter]
+
+    @cached_property
+    def records(self) -> Records:
+        """The transactions as windows keep them, ``[n] RECORD``; the archiver can do without."""
+        records = np.empty(len(self.rows), RECORD)
+        records["created_at_ms"] = self.created_at_ms
+        records["transaction"] = transaction_hashes([each.transaction_id.encode() for each in self.transactions])
+        records["amount"] = [each.amount for each in self.transactions]
+        merchants = [each.merchant_id for each in self.transactions]
+        hashes = {merchant: merchant_hash(merchant) for merchant in set(merchants)}  # merchants repeat
+        records["merchant"] = [hashes[merchant] for merchant in merchants]
+        records["flags"] = [VPN if each.is_vpn else 0 for each in self.transactions]
+        return records
 
 
 def decode(keys: Sequence[bytes | None], values: Sequence[bytes | None], timestamps_ms: Sequence[int]) -> Decoded:
     """Decode records given as columns; ``timestamps_ms`` are the records' Kafka timestamps."""
-    parsed, created_at_ms, others = parse_plain(values)
+    plain = parse_plain(ParsedTransaction, values, ("created_at",))
+    parsed, created_at_ms = plain.messages, plain.times_ms["created_at"]
     dead: list[DeadLetter] = []
-    for row in others:
+    for row in plain.others:
         judged = _judge(row, values[row])
         if isinstance(judged, DeadLetter):
             dead.append(judged)
@@ -80,19 +95,7 @@ def decode(keys: Sequence[bytes | None], values: Sequence[bytes | None], timesta
         rows = rows[stay]
         transactions, users = list(compress(transactions, stay)), list(compress(users, stay))
     dead.sort(key=lambda letter: letter.row)
-    return Decoded(rows, users, transactions, _records(transactions, created_at_ms[rows]), dead)
-
-
-def _records(transactions: Sequence[ParsedTransaction], created_at_ms: Ints) -> Records:
-    records = np.empty(len(transactions), RECORD)
-    records["created_at_ms"] = created_at_ms
-    records["transaction"] = transaction_hashes([each.transaction_id.encode() for each in transactions])
-    records["amount"] = [each.amount for each in transactions]
-    merchants = [each.merchant_id for each in transactions]
-    hashes = {merchant: merchant_hash(merchant) for merchant in set(merchants)}  # merchants repeat
-    records["merchant"] = [hashes[merchant] for merchant in merchants]
-    records["flags"] = [VPN if each.is_vpn else 0 for each in transactions]
-    return records
+    return Decoded(rows, users, transactions, created_at_ms[rows], dead)
 
 
 def _judge(row: int, value: bytes | None) -> tuple[ParsedTransaction, int] | DeadLetter:

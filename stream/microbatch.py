@@ -130,6 +130,7 @@ def prepare(batch: MicroBatch, timer: Timer) -> Prepared:
     """Decode a micro-batch and find out which windows it needs; ``timer`` times the stage decode."""
     with timer("decode"):
         decoded = decode(batch.keys, batch.values, batch.timestamps_ms)
+        decoded.records.setflags(write=False)  # made here, while the batch before is scored; from now on only read
         partitions = np.array(batch.partitions, np.int64)[decoded.rows]
         windows = np.empty(len(partitions), np.int64)
         by_partition: dict[int, dict[bytes, int]] = {}

@@ -1,14 +1,17 @@
-"""One value to a transaction, in two ways that agree: the contract's own, and one that is four times as fast.
+"""Values to messages, in two ways that agree: the contract's own, and one that is four times as fast.
 
-:func:`parse` is pydantic on the contract; it alone judges what a transaction is and words what is wrong with one.
-:func:`parse_plain` takes a whole micro-batch and accepts only what is plainly a transaction, the same one as
-:func:`parse` would return; the rest it leaves to it. tests/unit/test_parse.py holds the two together.
+Pydantic on the contract alone judges what a message is and words what is wrong with one. :func:`parse_plain` takes many
+values and accepts only what is plainly a message, the same one as the contract makes of it; the rest it leaves to the
+contract. tests/unit/test_parse.py holds the two together.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, NamedTuple
+from dataclasses import dataclass
+from datetime import date
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
+import numpy as np
 
 from models.window import Ints
 from stream.contract import MAX_AMOUNT, MAX_ID_CHARS, TRANSACTION, epoch_ms
@@ -27,21 +30,52 @@ class ParsedTransaction(msgspec.Struct, frozen=True, gc=False):
     transaction_id: _Id
     user_id: _Id
     amount: Annotated[float, msgspec.Meta(ge=0, le=MAX_AMOUNT)]
-    created_at: str  # what it looks like is seen to for a whole micro-batch at once
+    created_at: str  # what it looks like is seen to for many at once
     is_vpn: bool = False
     merchant_id: _Id | None = None
 
 
-class Plain(NamedTuple):
-    """What :func:`parse_plain` makes of n values; the first two are n long."""
+class ParsedScore(msgspec.Struct, frozen=True, gc=False):
+    """A :class:`stream.contract.FraudScore` whose window is shorter than 2**31; times are the texts that were sent."""
 
-    transactions: list[ParsedTransaction | None]
-    created_at_ms: Ints  # int64 [n], of no meaning where there is no transaction
-    others: list[int]  # places of the values that are left to :func:`parse`
+    transaction_id: _Id
+    user_id: _Id
+    created_at: str
+    fraud_probability: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    lstm_score: Annotated[int, msgspec.Meta(ge=0, le=100)]
+    sequence_anomaly: bool
+    insufficient_history: bool
+    window_length: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+    profile_day: date | None
+    model_version: str
+    scored_at: str
+    reasons: list[str] | msgspec.UnsetType = msgspec.UNSET
+    suppressed: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+class ParsedLabel(msgspec.Struct, frozen=True, gc=False):
+    """A :class:`stream.contract.FraudLabel`; ``labelled_at`` is the text that was sent."""
+
+    transaction_id: _Id
+    user_id: _Id
+    is_fraud: bool
+    labelled_at: str
+
+
+Message = TypeVar("Message", ParsedTransaction, ParsedScore, ParsedLabel)
+
+
+@dataclass(frozen=True)
+class Plain(Generic[Message]):
+    """What :func:`parse_plain` makes of n values."""
+
+    messages: list[Message | None]  # [n]
+    times_ms: dict[str, Ints]  # by field, int64 [n], of no meaning where there is no message
+    others: list[int]  # places of the values that are left to the contract
 
 
 def parse(value: bytes) -> tuple[ParsedTransaction, int]:
-    """Return a transaction and its ``created_at`` in milliseconds since the epoch.
+    """Return a transaction and its ``created_at`` in milliseconds since the epoch, as the contract has them.
 
     Raises:
         ValueError: it is none: pydantic's, or that of a day or hour that there is not.
@@ -50,23 +84,29 @@ def parse(value: bytes) -> tuple[ParsedTransaction, int]:
     return ParsedTransaction(**message), epoch_ms(message["created_at"])
 
 
-def parse_plain(values: Sequence[bytes | None]) -> Plain:
-    """Parse the values that are plainly transactions; those of 4,300 bytes and more never are."""
-    transactions: list[ParsedTransaction | None] = []
-    accept = msgspec.json.Decoder(ParsedTransaction).decode
+def parse_plain(kind: type[Message], values: Sequence[bytes | None], times: Sequence[str]) -> Plain[Message]:
+    """Parse the values that are plainly messages; those of 4,300 bytes and more never are.
+
+    ``times`` are the fields of ``kind`` that are timestamps.
+    """
+    messages: list[Message | None] = []
+    accept = msgspec.json.Decoder(kind).decode
     for value in values:
         try:
             if value is None or (len(value) >= _ROOM_FOR_LEVELS and not _is_shallow(value)):
-                transactions.append(None)
+                messages.append(None)
             else:  # as text, because msgspec does not look whether what it ignores is UTF-8
-                transactions.append(accept(value.decode()))
+                messages.append(accept(value.decode()))
         except (msgspec.DecodeError, UnicodeDecodeError):
-            transactions.append(None)
-    created_at_ms, plain = epochs_ms(["" if each is None else each.created_at for each in transactions])
-    others = (~plain).nonzero()[0].tolist()
+            messages.append(None)
+    times_ms, plain = {}, np.array([each is not None for each in messages], np.bool_)
+    for name in times:
+        times_ms[name], fits = epochs_ms(["" if each is None else getattr(each, name) for each in messages])
+        plain &= fits
+    others = np.flatnonzero(~plain).tolist()
     for place in others:
-        transactions[place] = None
-    return Plain(transactions, created_at_ms, others)
+        messages[place] = None
+    return Plain(messages, times_ms, others)
 
 
 def _is_shallow(value: bytes) -> bool:

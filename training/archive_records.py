@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from inspect import get_annotations
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from msgspec import UNSET
 from pydantic import TypeAdapter, ValidationError
 
 from models.window import Ints
@@ -19,10 +19,10 @@ from stream.contract import (
     SOURCE_OFFSET,
     SOURCE_PARTITION,
     SOURCE_TOPIC,
-    FraudScore,
     epoch_ms,
 )
 from stream.decode import Reason, decode
+from stream.parse import Message, ParsedLabel, ParsedScore, parse_plain
 from training.archive import SCHEMAS, TIME, Kind
 
 _INT32_MAX, _INT64_MAX = 2**31 - 1, 2**63 - 1
@@ -64,8 +64,8 @@ def to_rows(kind: Kind, records: Records, topic_id: str, partition: int) -> Rows
     """
     places, arrays, refused = _READERS[kind](records)
     arrays = {
-        "topic_id": pa.array([topic_id] * len(places), pa.string()),
-        "partition": pa.array(np.full(len(places), partition, np.int32)),
+        "topic_id": pa.repeat(pa.scalar(topic_id, pa.string()), len(places)),
+        "partition": pa.repeat(pa.scalar(partition, pa.int32()), len(places)),
         "offset": pa.array(np.array(records.offsets, np.int64)[places]),
         "kafka_timestamp": _times(np.array(records.timestamps_ms, np.int64)[places]),
         **arrays,
@@ -76,32 +76,26 @@ def to_rows(kind: Kind, records: Records, topic_id: str, partition: int) -> Rows
 
 def _transactions(records: Records) -> _Columns:
     decoded = decode(records.keys, records.values, records.timestamps_ms)
-    arrays = {
-        name: pa.array(list(map(attrgetter(name), decoded.transactions)), SCHEMAS[Kind.TRANSACTIONS].field(name).type)
-        for name in ("transaction_id", "user_id", "is_vpn", "merchant_id")
-    }
+    columns = ("transaction_id", "user_id", "amount", "is_vpn", "merchant_id")
+    arrays = _attributes(decoded.transactions, Kind.TRANSACTIONS, columns)
     arrays["key"] = arrays["user_id"]  # or it would be a dead letter
-    arrays["amount"] = pa.array(np.ascontiguousarray(decoded.records["amount"]))
-    arrays["created_at"] = _times(decoded.records["created_at_ms"])
+    arrays["created_at"] = _times(decoded.created_at_ms)
     return _Columns(decoded.rows, arrays, Counter(dead.reason.value for dead in decoded.dead))
 
 
 def _labels(records: Records) -> _Columns:
-    places, labels, refused = _validated(FRAUD_LABEL, records, ("labelled_at",))
-    columns = ("transaction_id", "user_id", "is_fraud", "labelled_at")
-    return _Columns(places, _keys(records, places) | _typed(labels, Kind.LABELS, columns), refused)
+    return _of_contract(Kind.LABELS, ParsedLabel, FRAUD_LABEL, records)
 
 
 def _scores(records: Records) -> _Columns:
-    places, scores, refused = _validated(FRAUD_SCORE, records, ("created_at", "scored_at"))
-    columns = [name for name in SCHEMAS[Kind.SCORES].names if name in get_annotations(FraudScore)]
-    arrays = _keys(records, places) | _typed(scores, Kind.SCORES, columns)
-    sources = [records.headers[place] for place in places.tolist()]
-    arrays["source_topic"] = pa.array([_text(each.get(SOURCE_TOPIC)) for each in sources], pa.string())
+    columns = _of_contract(Kind.SCORES, ParsedScore, FRAUD_SCORE, records)
+    sources = [records.headers[place] for place in columns.places.tolist()]
     partitions = [_number(each.get(SOURCE_PARTITION), _INT32_MAX) for each in sources]
-    arrays["source_partition"] = pa.array(partitions, pa.int32())
-    arrays["source_offset"] = pa.array([_number(each.get(SOURCE_OFFSET), _INT64_MAX) for each in sources], pa.int64())
-    return _Columns(places, arrays, refused)
+    offsets = [_number(each.get(SOURCE_OFFSET), _INT64_MAX) for each in sources]
+    columns.arrays["source_topic"] = pa.array([_text(each.get(SOURCE_TOPIC)) for each in sources], pa.string())
+    columns.arrays["source_partition"] = pa.array(partitions, pa.int32())
+    columns.arrays["source_offset"] = pa.array(offsets, pa.int64())
+    return columns
 
 
 _READERS: dict[Kind, Callable[[Records], _Columns]] = {
@@ -111,39 +105,53 @@ _READERS: dict[Kind, Callable[[Records], _Columns]] = {
 }
 
 
-def _validated(
-    adapter: TypeAdapter[Any], records: Records, times: Sequence[str]
-) -> tuple[Ints, list[dict[str, Any]], Counter[str]]:
-    """Return the valid values, ``times`` as milliseconds since the epoch, with their places, and what was refused."""
-    places: list[int] = []
-    values: list[dict[str, Any]] = []
+def _of_contract(kind: Kind, parsed: type[Message], adapter: TypeAdapter[Any], records: Records) -> _Columns:
+    """Return the columns that are fields of a message, and the record's key."""
+    fields = [name for name in SCHEMAS[kind].names if name in parsed.__struct_fields__]
+    times = [name for name in fields if SCHEMAS[kind].field(name).type == TIME]
+    plain = parse_plain(parsed, records.values, times)
     refused: Counter[str] = Counter()
-    for place, raw in enumerate(records.values):
-        if raw is None:
-            refused[Reason.NULL_VALUE.value] += 1
-            continue
-        try:
-            value = adapter.validate_json(raw)
-            value |= {name: epoch_ms(value[name]) for name in times}
-            if value.get("window_length", 0) > _INT32_MAX:
-                raise ValueError("window_length: no window is so long")
-        except ValueError as error:  # a ValidationError is one
-            broken = isinstance(error, ValidationError) and error.errors()[0]["type"] == "json_invalid"
-            refused[(Reason.NOT_JSON if broken else Reason.INVALID).value] += 1
-            continue
-        places.append(place)
-        values.append(value)
-    return np.array(places, np.int64), values, refused
+    for place in plain.others:
+        judged = _judge(parsed, adapter, records.values[place], times)
+        if isinstance(judged, Reason):
+            refused[judged.value] += 1
+        else:
+            plain.messages[place], at_ms = judged
+            for name in times:
+                plain.times_ms[name][place] = at_ms[name]
+    places = np.flatnonzero([each is not None for each in plain.messages])
+    messages = [each for each in plain.messages if each is not None]
+    arrays = _attributes(messages, kind, [name for name in fields if name not in times])
+    arrays |= {name: _times(plain.times_ms[name][places]) for name in times}
+    arrays["key"] = pa.array([_text(records.keys[place]) for place in places.tolist()], pa.string())
+    return _Columns(places, arrays, refused)
 
 
-def _typed(values: Sequence[Mapping[str, Any]], kind: Kind, columns: Sequence[str]) -> dict[str, pa.Array]:
-    """Return columns of values, null where a value has none."""
-    schema = SCHEMAS[kind]
-    return {name: pa.array([value.get(name) for value in values], schema.field(name).type) for name in columns}
+def _judge(
+    parsed: type[Message], adapter: TypeAdapter[Any], value: bytes | None, times: Sequence[str]
+) -> tuple[Message, dict[str, int]] | Reason:
+    """Return what the contract makes of a value, with its ``times`` in milliseconds since the epoch, or a reason."""
+    if value is None:
+        return Reason.NULL_VALUE
+    try:
+        message = adapter.validate_json(value)
+        at_ms = {name: epoch_ms(message[name]) for name in times}
+    except ValueError as error:  # a ValidationError is one
+        broken = isinstance(error, ValidationError) and error.errors()[0]["type"] == "json_invalid"
+        return Reason.NOT_JSON if broken else Reason.INVALID
+    too_long = message.get("window_length", 0) > _INT32_MAX  # for its column
+    return Reason.INVALID if too_long else (parsed(**message), at_ms)
 
 
-def _keys(records: Records, places: Ints) -> dict[str, pa.Array]:
-    return {"key": pa.array([_text(records.keys[place]) for place in places.tolist()], pa.string())}
+def _attributes(messages: Sequence[Message], kind: Kind, names: Sequence[str]) -> dict[str, pa.Array]:
+    """Return columns of messages, null where one has no such field."""
+    arrays = {}
+    for name in names:
+        column, its = list(map(attrgetter(name), messages)), SCHEMAS[kind].field(name)
+        if its.nullable:
+            column = [None if each is UNSET else each for each in column]
+        arrays[name] = pa.array(column, its.type)
+    return arrays
 
 
 def _times(epoch_ms: npt.NDArray[np.int64]) -> pa.Array:

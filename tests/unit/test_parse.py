@@ -5,14 +5,16 @@ import random
 import struct
 import typing
 from collections.abc import Sequence
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stream import contract
-from stream.parse import ParsedTransaction, parse, parse_plain
+from stream.parse import ParsedLabel, ParsedScore, ParsedTransaction, parse, parse_plain
 from stream.timestamps import LAYOUTS, epochs_ms
 from tests.chaos.ledger import scaled
 from tests.chaos.mutants import mutant
@@ -23,9 +25,9 @@ GOOD = b'{"transaction_id":"t1","user_id":"u1","amount":12.5,"created_at":"2026-
 
 def accepted(values: Sequence[bytes | None]) -> int:
     """Return how many values the fast way accepts; each of them the contract takes as well, and as the same."""
-    plain = parse_plain(values)
-    assert plain.others == [place for place, each in enumerate(plain.transactions) if each is None]
-    for value, fast, at_ms in zip(values, plain.transactions, plain.created_at_ms.tolist(), strict=True):
+    plain = parse_plain(ParsedTransaction, values, ("created_at",))
+    assert plain.others == [place for place, each in enumerate(plain.messages) if each is None]
+    for value, fast, at_ms in zip(values, plain.messages, plain.times_ms["created_at"].tolist(), strict=True):
         if fast is not None and value is not None:
             slow, slow_ms = parse(value)
             assert (fast, at_ms) == (slow, slow_ms), value
@@ -39,12 +41,28 @@ def with_fields(**texts: str) -> bytes:
     return ("{" + ",".join(f'"{name}":{text}' for name, text in fields.items()) + "}").encode("utf-8", "surrogatepass")
 
 
-def test_the_fast_way_knows_the_contracts_fields_and_which_may_be_missing() -> None:
-    fields = typing.get_type_hints(contract.Transaction)
-    assert ParsedTransaction.__struct_fields__ == tuple(fields)
-    required = ParsedTransaction.__struct_fields__[: -len(ParsedTransaction.__struct_defaults__)]
-    assert frozenset(required) == contract.Transaction.__required_keys__
-    assert {name: typing.get_type_hints(ParsedTransaction)[name] for name in fields} == fields
+@pytest.mark.parametrize(
+    ("fast", "slow"),
+    [
+        (ParsedTransaction, contract.Transaction),
+        (ParsedScore, contract.FraudScore),
+        (ParsedLabel, contract.FraudLabel),
+    ],
+)
+def test_the_fast_way_knows_the_contracts_fields_and_which_may_be_missing(
+    fast: type[msgspec.Struct], slow: type[contract.Transaction | contract.FraudScore | contract.FraudLabel]
+) -> None:
+    fields = typing.get_type_hints(slow)
+    assert fast.__struct_fields__ == tuple(fields)
+    assert frozenset(fields) - set(fast.__struct_fields__[: -len(fast.__struct_defaults__) or None]) == (
+        slow.__optional_keys__
+    )
+    assert {name: without_unset(hint) for name, hint in typing.get_type_hints(fast).items()} == fields
+
+
+def without_unset(hint: object) -> object:
+    kinds = [each for each in typing.get_args(hint) if each is not msgspec.UnsetType]
+    return hint if msgspec.UnsetType not in typing.get_args(hint) else kinds[0]
 
 
 @pytest.mark.parametrize(
@@ -134,7 +152,7 @@ def test_on_what_is_odd_the_fast_way_says_what_the_contract_says_or_nothing(odd:
 
 
 def test_a_value_that_is_left_to_the_contract_takes_nothing_from_its_neighbours() -> None:
-    assert parse_plain([GOOD, b"x", None, GOOD]).others == [1, 2]
+    assert parse_plain(ParsedTransaction, [GOOD, b"x", None, GOOD], ("created_at",)).others == [1, 2]
     assert accepted([GOOD, b"x", None, GOOD]) == 2
 
 
@@ -196,6 +214,54 @@ def test_days_of_1600_years_in_every_layout(layout: str) -> None:
     times, plain = epochs_ms(texts)
     assert plain.all()
     assert times.tolist() == list(map(contract.epoch_ms, texts))
+
+
+def score(**texts: str) -> bytes:
+    """Return a good score with some fields as the JSON that is given."""
+    fields = {
+        "transaction_id": '"t1"',
+        "user_id": '"u1"',
+        "created_at": '"2026-01-01T10:00:00Z"',
+        "fraud_probability": "0.25",
+        "lstm_score": "25",
+        "sequence_anomaly": "false",
+        "insufficient_history": "true",
+        "window_length": "3",
+        "profile_day": '"2025-12-31"',
+        "model_version": '"v1"',
+        "scored_at": '"2026-01-01T10:00:01.5+01:00"',
+    }
+    return ("{" + ",".join(f'"{name}":{text}' for name, text in (fields | texts).items()) + "}").encode()
+
+
+_ODD_FOR_SCORES = [
+    "null", "true", '"1"', "-0.0", "1.0", "1e0", "1.5", "101", "2147483647", "2147483648", "1e30", '""', '"x"', "[]",
+    '["why"]', "[null]", '"2026-01-01"', '"0000-01-01"', '"2026-02-29"', '"2026-01-01T00:00:00Z"', "1767261600",
+    '"2026-01-01T24:00:00Z"', '"1969-12-31T23:59:59.9999-23:59"',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("field", [*ParsedScore.__struct_fields__, "unknown"])
+def test_scores_and_labels_are_what_the_contract_makes_of_them(field: str) -> None:
+    values = [score(), *(score(**{field: odd}) for odd in _ODD_FOR_SCORES)]
+    kinds: list[tuple[Any, Any, list[bytes], tuple[str, ...]]] = [
+        (ParsedScore, contract.FRAUD_SCORE, values, ("created_at", "scored_at")),
+        (
+            ParsedLabel,
+            contract.FRAUD_LABEL,
+            [each.replace(b"scored_at", b"labelled_at").replace(b"sequence_anomaly", b"is_fraud") for each in values],
+            ("labelled_at",),
+        ),
+    ]
+    for kind, adapter, its, times in kinds:
+        plain = parse_plain(kind, its, times)
+        assert plain.messages[0] is not None
+        for place, fast in enumerate(plain.messages):
+            if fast is not None:
+                slow = adapter.validate_json(its[place])
+                assert fast == kind(**slow), its[place]
+                for name in times:
+                    assert plain.times_ms[name][place] == contract.epoch_ms(slow[name])
 
 
 def differ(seeds: range) -> float:
