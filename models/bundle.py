@@ -27,7 +27,7 @@ from models.window import Windows
 STARTER = Path(__file__).parent / "starter"  # one bundle a preset, in git
 
 KERAS, H5, ONNX = "model.keras", "lstm_fraud_model.h5", "model.onnx"
-SPEC, METRICS, GOLDEN, CARD = "spec.json", "metrics.json", "golden.npz", "card.md"
+SPEC, METRICS, GOLDEN, CARD, REPORT = "spec.json", "metrics.json", "golden.npz", "card.md", "report.html"
 
 Floats32 = npt.NDArray[np.float32]
 
@@ -76,6 +76,7 @@ def write_bundle(
     golden_windows: Windows,
     golden_probabilities: Floats32,
     card: str,
+    report: str | None = None,
     golden_context: Floats32 | None = None,
 ) -> None:
     """Write a bundle: beside ``directory`` first, then moved there whole.
@@ -89,6 +90,7 @@ def write_bundle(
         golden_windows: some windows, every length among them if possible.
         golden_probabilities: ``float32 [n]``, what Keras computes for them; the exported model must agree to 1e-5.
         card: the model card, Markdown.
+        report: the page of the evaluation, HTML; a bundle may do without.
         golden_context: ``float32 [n, C]`` where ``spec.context`` names columns.
 
     Raises:
@@ -131,6 +133,8 @@ def write_bundle(
         golden = Golden(golden_windows, features, golden_context, np.asarray(golden_probabilities, np.float32))
         write_golden(draft / GOLDEN, golden)
         (draft / CARD).write_text(card, encoding="utf-8")
+        if report is not None:
+            (draft / REPORT).write_text(report, encoding="utf-8")
         write_sums(draft)
         draft.chmod(0o755)  # mkdtemp's own is for one user
         os.rename(draft, directory)  # noqa: PTH104 - Path.rename says nothing of atomic

@@ -51,6 +51,7 @@ class BundleSpec(BaseModel):
     zone: Annotated[str, AfterValidator(_iana_zone)]  # of hour, weekend, night and the profile day
     context: Annotated[tuple[str, ...], AfterValidator(_known_columns)]  # columns of the context; may be empty
     threshold: Annotated[float, Field(gt=0, lt=1)]  # a probability above it is an anomaly
+    threshold_rule: Annotated[str, Field(min_length=1)] | None = None  # how it was chosen; older bundles do not say
     trained_from: AwareDatetime | None  # event time of the first and the last training event
     trained_to: AwareDatetime | None
     label_rule: Annotated[str, Field(min_length=1)]  # which label a window was trained with

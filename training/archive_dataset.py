@@ -22,6 +22,7 @@ from training.archive_reader import in_portions
 from training.context import AT_ONCE, Contexts, open_contexts
 from training.dataset import Dataset, Split, TrainingDataError, split_by_row
 from training.dataset import Part as Windowed
+from training.known_cards import Frauds, first_known_ms
 from training.labels import Counts, Extent, Summary, open_labels
 from training.periods import Part, Periods, labelled_days, split_by_time
 from training.profiles import Topics
@@ -62,6 +63,7 @@ class Made(NamedTuple):
     dataset: Dataset
     days: Mapping[str, tuple[str, str]]  # first and last of each part, ISO dates
     summary: Summary
+    frauds: Frauds  # that make a card known in the test
     profile_days: ProfileDays | None  # of a model that reads profiles
 
 
@@ -110,6 +112,8 @@ def dataset_of(
             share,
             wanted.seed,
         )
+        known_from_ms = first_known_ms(periods.test_ms // DAY_MS, wanted.label_delay_days)
+        frauds = labels.frauds(known_from_ms, periods.end_ms, extent.known_ms)
         buckets = partitions(archive.files(topics.transactions, since=since))
         repeats = {partition: labels.repeats(partition) for partition in buckets}
     _write(archive, plan, repeats, directory, processes)
@@ -131,7 +135,7 @@ def dataset_of(
     else:
         train = replace(parts[Part.TRAINING], honest_weight=1 / share)
         dataset, days = Dataset(train, parts[Part.VALIDATION], parts[Part.TEST]), periods.described()
-    return Made(dataset, days, summary, profile_days)
+    return Made(dataset, days, summary, frauds, profile_days)
 
 
 def _periods(extent: Extent, wanted: Wanted) -> Periods:

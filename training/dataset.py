@@ -38,6 +38,7 @@ class History:
     records: Records  # [n] RECORD
     users: Ints  # [n] row of the user, 0 to n_users - 1
     is_fraud: Bools  # [n] as labelled by the cut-off; no label is "not fraud"
+    labelled_at_ms: Ints  # [n] when that label landed, of frauds; 0 of all others
     cut_off_ms: int  # the last instant that anything is known of
 
     def __len__(self) -> int:
@@ -177,7 +178,10 @@ def read_history(directory: Path, cut_off: datetime | None = None) -> History:
     labelled, at = np.unique(_hashes(labels["transaction_id"])[last_landed], return_index=True)
     verdicts = labels["is_fraud"].to_numpy()[last_landed][at]
     is_fraud = np.isin(records["transaction"], labelled[verdicts])
-    return History(records, users, is_fraud, cut_off_ms)
+    known_at_ms = np.zeros(len(records), np.int64)
+    found = np.searchsorted(labelled, records["transaction"][is_fraud])
+    known_at_ms[is_fraud] = labelled_at_ms[last_landed][at][found]
+    return History(records, users, is_fraud, known_at_ms, cut_off_ms)
 
 
 def replay(history: History, max_age_ms: int, sequence_length: int = SEQUENCE_LENGTH) -> Iterator[Windows]:

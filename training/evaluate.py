@@ -1,54 +1,64 @@
-"""What a trained model does on days that it has not seen."""
+"""A model judged on days that it has not seen: all that ``metrics.json`` says of it, and what the report draws."""
 
-from typing import Any
-
-import keras
-import numpy as np
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from training.dataset import Part
-from training.fit import Floats32, predict
-from training.metrics import ALERT_BUDGET, at_threshold, calibration, ranking, shuffle_steps
+from training.importance import permutation_importance
+from training.measures import Known, compared, gain, measure
+from training.prediction import Floats32, Predict, predict_part, ranking_shuffled
+from training.scored import Scored, scored
 
-_AT_ONCE = 65_536  # windows
+
+class Inputs(NamedTuple):
+    """Names of what a model reads."""
+
+    features: Sequence[str]
+    context: Sequence[str]
 
 
-def evaluate(model: keras.Model, test: Part, threshold: float, seed: int) -> dict[str, Any]:
-    """Return ``metrics.json``: of the test days, and of the same days with the order inside the windows shuffled.
+@dataclass(frozen=True)
+class Evaluated:
+    """What a model did on the days of a test."""
 
-    ``shuffled`` moves every step of a window, the scored one among them; ``history_shuffled`` only those before it.
+    metrics: Mapping[str, Any]  # for JSON
+    payments: Scored  # of the test, by the model
+    baseline: Floats32 | None  # float32 [n] the baseline's probabilities of the same payments, where there is one
+
+
+def evaluate(
+    predict: Predict,
+    test: Part,
+    inputs: Inputs,
+    known: Known,
+    *,
+    threshold: float,
+    alert_budget: float,
+    seed: int,
+    baseline: Callable[[Part], Floats32] | None = None,
+) -> Evaluated:
+    """Judge a model.
+
+    Args:
+        predict: the model.
+        test: the days.
+        inputs: what the columns of ``test`` are.
+        known: what was known of the cards.
+        threshold: probability above which it flags a payment.
+        alert_budget: share of the payments that may be flagged.
+        seed: of what is shuffled.
+        baseline: another model to measure it against, see :mod:`training.baseline`.
     """
-    probabilities = predict(model, test.features, test.context)
-    loss, accuracy = _loss_and_accuracy(test.is_fraud, probabilities)
-    rng = np.random.default_rng(seed)
-    shuffled, history_shuffled = (
-        ranking(test.is_fraud, _predict_shuffled(model, test, rng, keep_last=keep_last)) for keep_last in (False, True)
-    )
-    return {
-        "loss": loss,
-        "accuracy": accuracy,
-        **ranking(test.is_fraud, probabilities),
-        "threshold": threshold,
-        "alert_budget": ALERT_BUDGET,
-        **at_threshold(test.is_fraud, probabilities, threshold),
-        **calibration(test.is_fraud, probabilities),
-        "n": len(test),
-        "frauds": int(test.is_fraud.sum()),
-        "shuffled": shuffled,
-        "history_shuffled": history_shuffled,
+    payments = scored(test, predict_part(predict, test))
+    metrics = {
+        **measure(payments, known, threshold, alert_budget),
+        **ranking_shuffled(predict, test, seed),
+        "importance": permutation_importance(predict, test, inputs.features, inputs.context, seed),
     }
-
-
-def _predict_shuffled(model: keras.Model, test: Part, rng: np.random.Generator, *, keep_last: bool) -> Floats32:
-    probabilities = np.empty(len(test), np.float32)
-    for begin in range(0, len(test), _AT_ONCE):  # the features may be mapped from disk, and more than memory holds
-        rows = slice(begin, begin + _AT_ONCE)
-        shuffled = shuffle_steps(np.asarray(test.features[rows]), test.windows.lengths[rows], rng, keep_last=keep_last)
-        probabilities[rows] = predict(model, shuffled, test.context[rows])
-    return probabilities
-
-
-def _loss_and_accuracy(is_fraud: Floats32, probabilities: Floats32) -> tuple[float, float]:
-    """Return binary cross-entropy and accuracy at one half, as Keras defines them."""
-    p = np.clip(probabilities.astype(np.float64), 1e-7, 1 - 1e-7)
-    loss = -np.where(is_fraud > 0, np.log(p), np.log1p(-p)).mean()
-    return float(loss), float(((probabilities > 0.5) == (is_fraud > 0)).mean())
+    if baseline is None:
+        return Evaluated(metrics, payments, None)
+    its_probabilities = baseline(test)
+    its_measures = compared(measure(scored(test, its_probabilities), known, threshold, alert_budget))
+    metrics |= {"baseline": its_measures, "gain": gain(metrics, its_measures)}
+    return Evaluated(metrics, payments, its_probabilities)

@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -19,11 +19,15 @@ from models.bundle import write_bundle
 from models.features import PRESETS
 from models.spec import BundleSpec
 from models.window import SEQUENCE_LENGTH, WINDOW_MAX_AGE_MS
+from training.baseline import fit_baseline
 from training.card import model_card
 from training.dataset import Dataset, Part, Split
-from training.evaluate import evaluate
+from training.evaluate import Inputs, evaluate
 from training.fit import build_for, fit, predict, save
-from training.metrics import threshold_for
+from training.known_cards import Frauds
+from training.measures import Known
+from training.report import report_page
+from training.threshold import ThresholdRule
 
 LABEL_RULE = "that of the window's last event, as landed at the cut-off; none by then is not fraud"
 
@@ -55,6 +59,7 @@ class Job:
     label_delay_days: int
     zone: str
     created_at: datetime
+    rule: ThresholdRule = ThresholdRule()  # noqa: RUF009 - frozen
     split: Split = "time"  # one by row is for comparison, and never becomes champion
     context: tuple[str, ...] = ()  # names of the context's columns; profiles are made of an archive only
     model_version: str | None = None  # preset and time of training if not given
@@ -75,7 +80,7 @@ class Job:
         """Where the bundle goes."""
         return self.store / (self.model_version or f"{self.preset}-{self.created_at:%Y%m%dT%H%M%SZ}")
 
-    def run(self, dataset: Dataset, facts: Mapping[str, Any] | None = None) -> Trained:
+    def run(self, dataset: Dataset, frauds: Frauds, facts: Mapping[str, Any] | None = None) -> Trained:
         """Train, test, write the bundle, and tell the steps on standard output.
 
         The bundle becomes the store's champion only where there is none, and never after a split by row: to replace one
@@ -84,6 +89,7 @@ class Job:
 
         Args:
             dataset: the windows.
+            frauds: of the cards of the test, at least from :func:`training.known_cards.first_known_ms` on.
             facts: what else ``metrics.json`` says, of the data.
         """
         say(f"Created {len(dataset)} sequences")
@@ -104,8 +110,20 @@ class Job:
             verbose=1 if sys.stdout.isatty() else 2,
         )
         say("Evaluating…")
-        threshold = threshold_for(predict(model, dataset.validation.features, dataset.validation.context))
-        metrics = evaluate(model, dataset.test, threshold, self.seed)
+        checked = dataset.validation
+        threshold = self.rule.choose(checked.is_fraud, predict(model, checked.features, checked.context))
+        evaluated = evaluate(
+            lambda features, _, context: predict(model, features, context),
+            dataset.test,
+            Inputs(self.features, self.context),
+            Known(frauds, self.label_delay_days),
+            threshold=threshold,
+            alert_budget=self.rule.alert_budget,
+            seed=self.seed,
+            baseline=fit_baseline(dataset.train, checked, self.seed).predict,
+        )
+        losses = {"loss": training.history["loss"], "validation_loss": training.history["val_loss"]}
+        metrics = {**evaluated.metrics, "training": losses, **(facts or {}), "split": self.split}
         say(f"Test Loss: {metrics['loss']:.4f}")
         say(f"Test Accuracy: {metrics['accuracy']:.4f}")
         say(f"Test AUC: {metrics['auc']:.4f}")
@@ -125,11 +143,12 @@ class Job:
                 keras_path=keras_path,
                 h5_path=h5_path,
                 spec=spec,
-                metrics={**metrics, **(facts or {}), "split": self.split},
+                metrics=metrics,
                 golden_windows=golden.windows,
                 golden_probabilities=predict(model, golden.features, golden.context),
                 golden_context=golden.context if spec.context else None,
                 card=model_card(spec, metrics, dataset, how),
+                report=report_page(spec, replace(evaluated, metrics=metrics)),
             )
             if self.h5 is not None:
                 _made(self.h5.parent)
@@ -160,6 +179,7 @@ class Job:
             zone=self.zone,
             context=self.context,
             threshold=threshold,
+            threshold_rule=str(self.rule),
             trained_from=_instant(dataset.train.begin_ms),
             trained_to=_instant(dataset.train.end_ms),
             label_rule=LABEL_RULE,

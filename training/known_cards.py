@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from models.context import DAY_MS
 from models.window import Ints
+from training.dataset import History
 from training.scored import Scored
 
 #: Days of training, before the delay, whose frauds make a card known. It is the Handbook's week of training: a card
@@ -28,6 +29,13 @@ class Frauds:
 
     def __len__(self) -> int:
         return len(self.users)
+
+
+def frauds_of(history: History) -> Frauds:
+    """Return the frauds of recorded transactions."""
+    rows = history.is_fraud
+    users = history.users[rows].astype(np.uint64)
+    return Frauds(users, history.created_at_ms[rows], history.labelled_at_ms[rows])
 
 
 def first_known_ms(first_day: int, label_delay_days: int) -> int:

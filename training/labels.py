@@ -17,6 +17,7 @@ from models.window import Ints
 from training.archive import Archive, Kind
 from training.archive_damage import naming_the_file
 from training.archive_sql import connect, relation_sql
+from training.known_cards import Frauds
 from training.profiles import MEMORY_LIMIT, Topics
 from training.replay import id_hashes
 
@@ -48,6 +49,14 @@ SELECT count(*), coalesce(sum(is_fraud::BIGINT), 0)
 FROM transactions ANTI JOIN repeats USING (topic_id, "partition", "offset")
 LEFT JOIN ({labels}) USING (transaction_id)
 WHERE epoch_ms(created_at) >= $begin_ms AND epoch_ms(created_at) < $end_ms
+"""
+
+
+_FRAUDS = """
+SELECT user_id, epoch_ms(created_at) AS created_at_ms, landed_at_ms
+FROM transactions ANTI JOIN repeats USING (topic_id, "partition", "offset")
+JOIN ({labels}) USING (transaction_id)
+WHERE is_fraud AND epoch_ms(created_at) >= $begin_ms AND epoch_ms(created_at) < $end_ms
 """
 
 
@@ -136,6 +145,13 @@ class Labels:
         parameters = {"begin_ms": begin_ms, "end_ms": end_ms, "landed_by_ms": landed_by_ms}
         [row] = self.connection.execute(_COUNTS.format(labels=_sql("labels")), parameters).fetchall()
         return Counts(*row)
+
+    def frauds(self, begin_ms: int, end_ms: int, landed_by_ms: int) -> Frauds:
+        """Return the frauds between two event times, as labelled by an instant."""
+        parameters = {"begin_ms": begin_ms, "end_ms": end_ms, "landed_by_ms": landed_by_ms}
+        found = self.connection.sql(_FRAUDS.format(labels=_sql("labels")), params=parameters).to_arrow_table()
+        columns = (found[name].to_numpy() for name in ("created_at_ms", "landed_at_ms"))
+        return Frauds(id_hashes(found["user_id"]), *columns)
 
     def repeats(self, partition: int) -> pa.Table:
         """Return ``(topic_id, offset)`` of the rows of a partition whose transaction id is that of an earlier row."""

@@ -117,7 +117,7 @@ def run_on_archive(
                 archived, by_rule = made.profile_days
                 say(f"profiles of the day that an archived score names: {archived:,} windows; by rule: {by_rule:,}")
                 facts["profile_days"] = made.profile_days._asdict()
-            trained = job.run(made.dataset, facts)
+            trained = job.run(made.dataset, made.frauds, facts)
     except (TrainingDataError, FileExistsError) as error:
         raise TrainError(str(error)) from None
     return _told(trained) | facts

@@ -20,6 +20,7 @@ from models.window import SEQUENCE_LENGTH, WINDOW_MAX_AGE_MS
 from training.dataset import Split, TrainingDataError, read_history
 from training.dataset import split as split_history
 from training.job import Job, Trained, say
+from training.known_cards import frauds_of
 from training.sequence_processor import SequenceProcessor
 
 __all__ = ["Trained", "build_lstm_model", "main", "prepare_sequences", "train", "train_lstm"]
@@ -108,7 +109,7 @@ def train(
         label_delay_days=label_delay_days,
         by=split,
     )
-    return job.run(dataset)
+    return job.run(dataset, frauds_of(history))
 
 
 def main() -> None:

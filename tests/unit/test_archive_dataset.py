@@ -63,7 +63,7 @@ def past() -> Past:
 
 
 def test_windows_have_the_features_that_serving_computes_and_their_stretch_of_time(past: Past, tmp_path: Path) -> None:
-    dataset, days, summary, _ = made(past, tmp_path)
+    dataset, days, summary, _, _ = made(past, tmp_path)
     assert days == {
         "training": ("2026-02-22", "2026-03-13"),
         "validation": ("2026-03-21", "2026-03-25"),
@@ -87,7 +87,7 @@ def test_the_context_is_that_of_the_profiles_that_serving_used(past: Past, tmp_p
     archive = open_archive(str(tmp_path / "archive"))
     archive_scores(archive, [(each, of_day if each.offset % 2 else None) for each in scored], "v1")
 
-    dataset, _, _, profile_days = made(past, tmp_path)
+    dataset, _, _, _, profile_days = made(past, tmp_path)
 
     def day(payment: Payment) -> int:
         created, arrived = local_day(zone, np.array([payment.created_at, payment.arrived_at])).tolist()
@@ -118,13 +118,13 @@ def test_the_context_is_that_of_the_profiles_that_serving_used(past: Past, tmp_p
 
 
 def test_a_preset_without_context_reads_no_profiles(past: Past, tmp_path: Path) -> None:
-    dataset, _, _, profile_days = made(past, tmp_path, replace(WANTED, context=()))
+    dataset, _, _, _, profile_days = made(past, tmp_path, replace(WANTED, context=()))
     assert profile_days is None
     assert dataset.train.context.shape == (len(dataset.train), 0)
 
 
 def test_rows_are_split_without_a_gap_and_none_is_left_out(past: Past, tmp_path: Path) -> None:
-    dataset, days, _, profile_days = made(past, tmp_path, replace(WANTED, split="rows", honest_per_fraud=1))
+    dataset, days, _, _, profile_days = made(past, tmp_path, replace(WANTED, split="rows", honest_per_fraud=1))
     assert days == {"all": ("2026-02-22", "2026-03-31")}
     begin_ms, end_ms = (day_number(day) * DAY_MS for day in (date(2026, 2, 22), date(2026, 4, 1)))
     firsts: dict[str, Payment] = {}

@@ -214,6 +214,7 @@ def test_shuffling_keeps_the_steps_and_the_padding(keep_last: bool) -> None:
 
 
 @pytest.mark.training
+@pytest.mark.timeout(1200)  # three trainings, each with its evaluation
 def test_the_job_tells_its_steps_and_leaves_a_bundle_and_a_champion(
     simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -253,6 +254,16 @@ def test_the_job_tells_its_steps_and_leaves_a_bundle_and_a_champion(
     assert bundle.bundle.metrics["split"] == "time"
     assert bundle.spec.threshold == trained.metrics["threshold"]
     assert trained.metrics["alert_budget"] == 0.01
+    assert bundle.spec.threshold_rule == "the probability above which 0.01 of the validation days' payments lie"
+    assert bundle.bundle.metrics["training"]["validation_loss"] == trained.history.history["val_loss"]
+    for measured in ("auc", "protocol_auc", "card_precision_at_100"):
+        assert bundle.bundle.metrics[measured] - bundle.bundle.metrics["baseline"][measured] == pytest.approx(
+            bundle.bundle.metrics["gain"][measured]
+        )
+    assert set(bundle.bundle.metrics["importance"]["by_feature"]) == set(bundle.spec.features)
+    page = (trained.bundle / "report.html").read_text()
+    assert f"<title>first · {bundle.bundle.metrics['days_of_test'][0]['day']}" in page
+    assert "<h3>Training" in page
     assert h5.read_bytes() == (trained.bundle / "lstm_fraud_model.h5").read_bytes()
     assert not [path.name for path in store.iterdir() if path.name.startswith(".")], "scratch is left"
 
