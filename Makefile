@@ -9,7 +9,7 @@ UV := $(shell command -v uv || echo .tools/bin/uv)
 # --inexact: what one target installed, another does not take away
 SYNC = $(UV) sync --frozen --inexact --python "$$($(PYTHON) -c 'import sys; print(sys._base_executable)')"
 
-.PHONY: help demo test docker-test chaos lint typecheck bench
+.PHONY: help demo test docker-test sbom chaos lint typecheck bench
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | expand -t 14
@@ -22,6 +22,12 @@ test: .venv/.all ## run every test that this machine allows
 
 docker-test: .venv/.all ## build the images, bring docker-compose.yml up, and ask of it what it promises
 	.venv/bin/pytest -m docker tests/docker
+
+sbom: | $(UV) ## list what each image is made of, in dist/, as CycloneDX
+	@mkdir -p dist
+	$(UV) export --quiet --frozen --no-dev --format cyclonedx1.5 --output-file dist/serving.cdx.json
+	$(UV) export --quiet --frozen --no-dev --format cyclonedx1.5 --extra archive --output-file dist/archive.cdx.json
+	$(UV) export --quiet --frozen --no-dev --format cyclonedx1.5 --extra training --output-file dist/training.cdx.json
 
 chaos: .venv/.all ## break things for an hour or two, and ask the oracle; TENFOLD_CHAOS_SEED=... repeats a run
 	.venv/bin/python -m tests.chaos --report chaos-report.md
