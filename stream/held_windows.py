@@ -5,6 +5,7 @@ at a time, when there are too many and at the end; until then the mark says that
 (:data:`stream.recovery.UNFINISHED`), so that whoever finds them begins anew.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,13 +42,12 @@ class HeldWindows:
         """
         if len(self._rows) + len(users) > self._most:
             self._save()
-        rows = self._rows
-        fresh = [user for user in dict.fromkeys(users) if user not in rows]
-        if fresh:
-            self._add(fresh)
-        needed, places = np.unique(np.array([rows[user] for user in users], np.int64), return_inverse=True)
-        state = advance(self._windows.take(needed), places, records, self._max_age_ms).state
-        self._windows.records[needed], self._windows.lengths[needed] = state.records, state.lengths
+        known = len(self._rows)
+        rows = np.fromiter(map(self._rows.__getitem__, users), np.int64, len(users))
+        if len(self._rows) > known:
+            self._add(known, list(dict.fromkeys(users[place] for place in np.flatnonzero(rows >= known).tolist())))
+        needed, places = np.unique(rows, return_inverse=True)
+        self._windows.put(needed, advance(self._windows.take(needed), places, records, self._max_age_ms).state)
 
     def finish(self, offset: int) -> Mark:
         """Save all windows and say that they are whole: they hold the events below ``offset``. Return that mark.
@@ -61,11 +61,13 @@ class HeldWindows:
         return self._mark
 
     def _forget(self) -> None:
-        self._rows: dict[bytes, int] = {}
+        self._rows: defaultdict[bytes, int] = defaultdict()  # whoever is new has the next row
+        self._rows.default_factory = self._rows.__len__
         self._windows = Windows.empty(0, self._store.sequence_length)
 
-    def _add(self, users: list[bytes]) -> None:
-        first, room = len(self._rows), len(self._windows)
+    def _add(self, first: int, users: list[bytes]) -> None:
+        """Give the windows of ``users``, whose rows begin at ``first``, a place."""
+        room = len(self._windows)
         if first + len(users) > room:
             more = Windows.empty(max(first + len(users) - room, room), self._store.sequence_length)
             self._windows = Windows(
@@ -73,7 +75,6 @@ class HeldWindows:
                 np.concatenate([self._windows.lengths, more.lengths]),
             )
         rows = slice(first, first + len(users))
-        self._rows.update(zip(users, range(first, first + len(users)), strict=True))
         if self._some_saved:
             [loaded] = self._store.load([Load(self._partition, self._mark.epoch, users)])
             if loaded.mark != self._mark:
