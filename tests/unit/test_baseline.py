@@ -35,7 +35,7 @@ def first_payment(part: Part) -> Floats32:
     ids=["scored payment", "context", "length", "payment before"],
 )
 def test_it_learns_from_the_scored_payment_the_length_and_the_context_alone(shown, seen) -> None:  # type: ignore[no-untyped-def]
-    train, validation, test = (part_of(4000, seed) for seed in (1, 2, 3))
+    train, validation, test = (part_of(4000, seed, begin=7 * seed) for seed in (1, 2, 3))
     train, validation, test = (
         replace(part, is_fraud=(shown(part) > 1).astype(np.float32)) for part in (train, validation, test)
     )
@@ -49,7 +49,7 @@ def test_it_learns_from_the_scored_payment_the_length_and_the_context_alone(show
 
 
 def test_windows_that_were_left_out_are_counted_so_that_probabilities_stay_shares() -> None:
-    train, validation, test = (part_of(20_000, seed, fraud_rate=0.05) for seed in (1, 2, 3))
+    train, validation, test = (part_of(20_000, seed, fraud_rate=0.05, begin=7 * seed) for seed in (1, 2, 3))
     honest = np.flatnonzero(train.is_fraud == 0)
     kept = np.sort(np.concatenate([np.flatnonzero(train.is_fraud), honest[::10]]))
     sampled = replace(train.take(kept), honest_weight=10.0)
@@ -61,7 +61,15 @@ def test_windows_that_were_left_out_are_counted_so_that_probabilities_stay_share
 
 def test_the_same_seed_fits_the_same_and_no_more_windows_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WINDOWS", 700)
-    train, validation = part_of(1500, 1), part_of(600, 2)
+    train, validation = part_of(1500, 1), part_of(600, 2, begin=7)
     first, second = (fit_baseline(train, validation, seed=4) for _ in range(2))
     assert first.windows == 500
     assert np.array_equal(first.predict(validation), second.predict(validation))
+
+
+@pytest.mark.parametrize("begin", [0, 7], ids=["validation within training", "validation later"])
+def test_it_stops_before_it_learns_noise_by_heart(begin: int) -> None:
+    train = part_of(3000, 1)  # nothing shows whether a window is a fraud
+    validation = part_of(1000, 2, begin=7) if begin else train.take(slice(2000, 3000))
+
+    assert fit_baseline(train, validation, seed=1).trees.n_iter_ < 100

@@ -170,6 +170,19 @@ def test_the_page_says_what_was_measured(page: str, judged: Evaluated) -> None:
     assert "what &lt;the&gt; rule says" in page
 
 
+@pytest.mark.parametrize(
+    ("fact", "warning"),
+    [
+        ({"seen_in_training": True}, "Some of these days are among them: the figures flatter."),
+        ({"split": "rows"}, "Rows were split without regard to time: the test flatters"),
+    ],
+)
+def test_what_flatters_is_said(fact: dict[str, object], warning: str, judged: Evaluated) -> None:
+    assert warning in report_page(SPEC, replace(judged, metrics={**judged.metrics, **fact}))
+    harmless = {name: False if value is True else "time" for name, value in fact.items()}
+    assert warning not in report_page(SPEC, replace(judged, metrics={**judged.metrics, **harmless}))
+
+
 def test_the_same_evaluation_gives_the_same_page(page: str) -> None:
     again = evaluated(scored_days())
     assert report_page(SPEC, again) == page
