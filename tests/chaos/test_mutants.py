@@ -13,6 +13,7 @@ from stream.decode import decode
 from tests.chaos.ledger import held, scaled
 from tests.chaos.mutants import mutant
 from tests.oracle import Verdict, judge, read_topic, replay, wrong_windows
+from tests.parsing import accepted
 from tests.scorers import Deployment
 from tests.traffic import produce
 
@@ -44,6 +45,7 @@ def test_a_million_mutants() -> None:
         decoded = decode([r.key for r in records], [r.value for r in records], [NOW_MS] * len(records))
         places = [*decoded.rows.tolist(), *(dead.row for dead in decoded.dead)]
         assert sorted(places) == list(range(len(records))), f"mutants from {begin}"
+        accepted([r.value for r in records])
     held(Verdict(count))
 
 

@@ -2,9 +2,7 @@
 
 import json
 import random
-import struct
 import typing
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -14,25 +12,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stream import contract
-from stream.parse import ParsedLabel, ParsedScore, ParsedTransaction, parse, parse_plain
+from stream.parse import ParsedLabel, ParsedScore, ParsedTransaction, parse_plain
 from stream.timestamps import LAYOUTS, epochs_ms
-from tests.chaos.ledger import scaled
 from tests.chaos.mutants import mutant
+from tests.parsing import accepted
 
 NOW_MS = 1_767_261_600_000  # 2026-01-01T10:00:00Z
 GOOD = b'{"transaction_id":"t1","user_id":"u1","amount":12.5,"created_at":"2026-01-01T10:00:00Z"}'
-
-
-def accepted(values: Sequence[bytes | None]) -> int:
-    """Return how many values the fast way accepts; each of them the contract takes as well, and as the same."""
-    plain = parse_plain(ParsedTransaction, values, ("created_at",))
-    assert plain.others == [place for place, each in enumerate(plain.messages) if each is None]
-    for value, fast, at_ms in zip(values, plain.messages, plain.times_ms["created_at"].tolist(), strict=True):
-        if fast is not None and value is not None:
-            slow, slow_ms = parse(value)
-            assert (fast, at_ms) == (slow, slow_ms), value
-            assert struct.pack("<d", fast.amount) == struct.pack("<d", slow.amount), value  # -0.0 == 0.0
-    return len(values) - len(plain.others)
 
 
 def with_fields(**texts: str) -> bytes:
@@ -264,21 +250,8 @@ def test_scores_and_labels_are_what_the_contract_makes_of_them(field: str) -> No
                     assert plain.times_ms[name][place] == contract.epoch_ms(slow[name])
 
 
-def differ(seeds: range) -> float:
-    """Compare the two ways on mutants; return the share that went the fast way."""
-    values = [mutant(seed, NOW_MS).value for seed in seeds]
-    return accepted(values) / len(values)
-
-
 def test_mutants() -> None:
+    """20,000; the long form of tests/chaos/test_mutants.py takes a million."""
     begin = random.SystemRandom().randrange(2**63)
-    share = differ(range(begin, begin + 20_000))
+    share = accepted([mutant(seed, NOW_MS).value for seed in range(begin, begin + 20_000)]) / 20_000
     assert 0.3 < share < 0.9, f"mutants from {begin}"
-
-
-@pytest.mark.long
-@pytest.mark.timeout(3_600)
-def test_a_million_mutants_go_one_way_or_the_other() -> None:
-    first, count = random.SystemRandom().randrange(2**63), scaled(1_000_000)
-    for begin in range(first, first + count, 10_000):
-        differ(range(begin, min(begin + 10_000, first + count)))
