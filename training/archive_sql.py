@@ -25,6 +25,7 @@ def connect(archive: Archive, **config: str | int | bool) -> duckdb.DuckDBPyConn
     """Return a connection that can read the archive, in UTC. ``config`` is DuckDB's, ``memory_limit`` for example."""
     connection = duckdb.connect(config=dict(config))
     connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET enable_progress_bar = false")  # DuckDB draws it on standard output, into what --json prints
     if not archive.is_local:
         connection.register_filesystem(archive.fs)
     return connection

@@ -126,8 +126,10 @@ def backtest(archive: Archive, topics: Topics, scores: str, bundle: LoadedBundle
                 )
             )
         writer = stack.enter_context(_writing(out))
-        for partition in partitions(archive.files(topics.transactions, since=since)):
-            replayed = replay_partition(
+        replayed = (
+            chunk
+            for partition in partitions(archive.files(topics.transactions, since=since))
+            for chunk in replay_partition(
                 archive,
                 topics.transactions,
                 partition,
@@ -136,14 +138,15 @@ def backtest(archive: Archive, topics: Topics, scores: str, bundle: LoadedBundle
                 columns=EVENT_COLUMNS,
                 since=since,
             )
-            for portion in _portions(_inside(chunk, days) for chunk in replayed):
-                context = None if contexts is None else contexts.of_events(portion.rows)
-                table = _scored(portion, bundle, context, verdicts)
-                writer.write_table(table)
-                counted = (len(table), _true(table["sequence_anomaly"]), table["is_fraud"].null_count)
-                left_out, short = len(portion.rows) - len(table), _true(table["insufficient_history"])
-                totals += (*counted, _true(table["is_fraud"]), left_out, *_days_of(context), short)
-                seen[milliseconds(portion.rows["created_at"]) // DAY_MS - begin_day] = True
+        )
+        for portion in _portions(_inside(chunk, days) for chunk in replayed):
+            context = None if contexts is None else contexts.of_events(portion.rows)
+            table = _scored(portion, bundle, context, verdicts)
+            writer.write_table(table)
+            counted = (len(table), _true(table["sequence_anomaly"]), table["is_fraud"].null_count)
+            left_out, short = len(portion.rows) - len(table), _true(table["insufficient_history"])
+            totals += (*counted, _true(table["is_fraud"]), left_out, *_days_of(context), short)
+            seen[milliseconds(portion.rows["created_at"]) // DAY_MS - begin_day] = True
         if not totals[0]:
             raise BacktestError(f"{archive.url(topics.transactions)} has no event from {days.first} to {days.until}")
     events, anomalies, unlabelled, *others = totals.tolist()
@@ -158,7 +161,10 @@ def _inside(chunk: Replayed, days: Range) -> Replayed:
 
 
 def _portions(chunks: Iterable[Replayed]) -> Iterator[Replayed]:
-    """Put chunks together, up to :data:`AT_ONCE` events and a chunk; those without an event are left out."""
+    """Put chunks together, up to :data:`AT_ONCE` events and a chunk; those without an event are left out.
+
+    Of several partitions, too: profiles are looked up for a portion at once, which costs seconds, however small it is.
+    """
     waiting: list[Replayed] = []
     for chunk in chunks:
         waiting += [chunk] if len(chunk.rows) else []
