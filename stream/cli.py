@@ -186,6 +186,12 @@ def train(
     timezone: Annotated[
         str, typer.Option(help="Archive: IANA zone of hours, weekends, nights and the profiles' days.")
     ] = "UTC",
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            help="Archive: scheduler of a Dask cluster that replays it; workers share the files.", metavar="ADDRESS"
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, the steps on stderr.")] = False,
 ) -> None:
     """Train the model on recorded payments and verdicts; write a bundle that scores.
@@ -210,6 +216,7 @@ def train(
                 train_command.Stretch(first, until, label_delay, validation_days, test_days),
                 honest,
                 timezone,
+                dask,
                 preset=preset,
                 epochs=epochs,
                 batch_size=batch_size,

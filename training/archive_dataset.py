@@ -68,7 +68,13 @@ class Made(NamedTuple):
 
 
 def dataset_of(
-    archive: Archive, topics: Topics, scores: str, wanted: Wanted, directory: Path, processes: int = 1
+    archive: Archive,
+    topics: Topics,
+    scores: str,
+    wanted: Wanted,
+    directory: Path,
+    processes: int = 1,
+    dask: str | None = None,
 ) -> Made:
     """Replay the archive and return its windows in three stretches of time; their columns are files in ``directory``.
 
@@ -81,12 +87,14 @@ def dataset_of(
         scores: the topic of scores, which say what profiles serving used.
         wanted: which windows.
         directory: where the columns go: some 800 bytes a window.
-        processes: so many partitions are replayed at once.
+        processes: so many partitions are replayed at once, on this machine;
+        dask: or they are spread over the cluster whose scheduler has this address.
 
     Raises:
         TrainingDataError: the archive is empty, or there is no fraud in one of the stretches.
         training.periods.PeriodError: it does not reach far enough.
         training.archive.ArchiveError: it cannot be read.
+        training.cluster.ClusterError: the cluster cannot do it.
     """
     since = None if wanted.first is None else first_file_day(day_number(wanted.first) * DAY_MS, wanted.max_age_ms)
     with open_labels(archive, topics, since=since, scratch=directory) as labels:
@@ -116,7 +124,7 @@ def dataset_of(
         frauds = labels.frauds(known_from_ms, periods.end_ms, extent.known_ms)
         buckets = partitions(archive.files(topics.transactions, since=since))
         repeats = {partition: labels.repeats(partition) for partition in buckets}
-    _write(archive, plan, repeats, directory, processes)
+    _write(archive, plan, repeats, directory, processes, dask)
     samples = put_together(directory, buckets, wanted.sequence_length)
     parts = {part: _windowed(samples[part], directory / f"{part}.features.npy", periods, part, wanted) for part in Part}
     profile_days = None
@@ -169,7 +177,14 @@ def _share_of_honest(counts: Counts, honest_per_fraud: float) -> float:
     return min(1.0, honest_per_fraud * counts.frauds / max(counts.transactions - counts.frauds, 1))
 
 
-def _write(archive: Archive, plan: Plan, repeats: Mapping[int, pa.Table], directory: Path, processes: int) -> None:
+def _write(
+    archive: Archive, plan: Plan, repeats: Mapping[int, pa.Table], directory: Path, processes: int, dask: str | None
+) -> None:
+    if dask is not None:
+        from training.cluster import write_on_cluster  # noqa: PLC0415 - to import it takes a second
+
+        write_on_cluster(dask, archive, plan, repeats, directory)
+        return
     if processes == 1:
         for partition, repeated in repeats.items():
             write_partition(archive, partition, plan, repeated, directory)

@@ -54,14 +54,20 @@ class Stretch(NamedTuple):
 
 
 def run_on_archive(
-    url: str, settings: Settings, stretch: Stretch, honest_per_fraud: float, zone: str, **options: Any
+    url: str,
+    settings: Settings,
+    stretch: Stretch,
+    honest_per_fraud: float,
+    zone: str,
+    dask: str | None,
+    **options: Any,
 ) -> dict[str, Any]:
     """Train on an archive with the options of :class:`training.job.Job`; return what :func:`run` does, and the summary.
 
     Raises:
         TrainError: TensorFlow is missing, an option means nothing, or the archive does not serve.
     """
-    _require((*_NEEDED, "duckdb", "fsspec"))
+    _require((*_NEEDED, "duckdb", "fsspec", *(("distributed",) if dask else ())))
     first, until = (_day(name, value) for name, value in (("--from", stretch.first), ("--to", stretch.until)))
     label_delay_days, zone = _days(stretch.label_delay), _zone(zone)
 
@@ -102,9 +108,7 @@ def run_on_archive(
             say("Loading transaction sequences…")
             topics = Topics(settings.input_topic, settings.labels_topic)
             processes = len(os.sched_getaffinity(0))
-            made = dataset_of(
-                open_archive(url), topics, settings.output_topic, wanted, Path(columns), processes=processes
-            )
+            made = dataset_of(open_archive(url), topics, settings.output_topic, wanted, Path(columns), processes, dask)
             say("Preparing sequences…")
             days, summary = dict(made.days), made.summary._asdict()
             for name, (begin, last) in days.items():

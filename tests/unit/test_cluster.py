@@ -11,18 +11,40 @@ pa = pytest.importorskip("pyarrow", reason="needs the training extra")
 distributed = pytest.importorskip("distributed", reason="needs the training extra")
 dask = pytest.importorskip("dask", reason="needs the training extra")
 
+from typer.testing import CliRunner  # noqa: E402
+
 from models.context import DAY_MS, day_number  # noqa: E402
+from models.features import PRESETS  # noqa: E402
+from stream.cli import app  # noqa: E402
 from tests.processes import free_port  # noqa: E402
 from tests.simulated_archive import TOPICS, put_simulated  # noqa: E402
 from training import cluster  # noqa: E402
 from training.archive import Archive, ArchiveError, open_archive  # noqa: E402
+from training.archive_dataset import Wanted, dataset_of  # noqa: E402
 from training.cluster import ClusterError, write_on_cluster  # noqa: E402
+from training.dataset import Part as Windowed  # noqa: E402
 from training.labels import open_labels  # noqa: E402
 from training.periods import Part, Periods  # noqa: E402
 from training.samples import Plan, write_partition  # noqa: E402
 from training.simulator import DEFAULT_START  # noqa: E402
 
 PARTITIONS = 4
+
+WANTED = Wanted(
+    features=PRESETS["default"],
+    context=(),
+    sequence_length=10,
+    max_age_ms=90 * DAY_MS,
+    zone="UTC",
+    first=None,
+    until=None,
+    label_delay_days=3,
+    validation_days=4,
+    test_days=4,
+    split="time",
+    honest_per_fraud=200,
+    seed=3,
+)
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +97,32 @@ def test_two_workers_write_what_one_machine_writes(
     users = {name: np.frombuffer(content, np.uint64) for name, content in written.items() if ".users." in name}
     assert len(users) == len(Part) * PARTITIONS
     assert all(len(column) > 50 for column in users.values())
+
+
+def test_a_dataset_is_the_same_wherever_its_partitions_are_replayed(
+    archive: Archive, workers: Any, tmp_path: Path
+) -> None:
+    def parts(name: str, dask: str | None) -> Iterator[Windowed]:
+        (tmp_path / name).mkdir()
+        dataset = dataset_of(archive, TOPICS, "fraud-scores", WANTED, tmp_path / name, dask=dask).dataset
+        yield from (dataset.train, dataset.validation, dataset.test)
+
+    for here, there in zip(parts("here", None), parts("there", workers.scheduler_address), strict=True):
+        assert len(there) > 100
+        for column in ("features", "users", "is_fraud"):
+            assert getattr(there, column).tobytes() == getattr(here, column).tobytes()
+        assert there.windows.records.tobytes() == here.windows.records.tobytes()
+        assert there.windows.lengths.tolist() == here.windows.lengths.tolist()
+
+
+@pytest.mark.training
+def test_the_option_leads_to_the_cluster(archive: Archive, tmp_path: Path) -> None:
+    pytest.importorskip("tensorflow", reason="needs the training extra")
+    days = ["--label-delay", "3d", "--validation-days", "4", "--test-days", "4"]
+    where = ["--archive", archive.root, "--store", str(tmp_path / "store"), "--dask", "scheduler"]
+    result = CliRunner().invoke(app, ["train", *where, *days])
+    assert isinstance(result.exception, ClusterError)
+    assert list((tmp_path / "store").iterdir()) == []
 
 
 def test_an_error_of_a_worker_is_the_one_that_this_machine_would_have_had(
