@@ -63,6 +63,7 @@ def score_distribution(is_fraud: Floats32, probabilities: Floats32, threshold: f
         axes.set_ylim(bottom=0)
         ticks = [10.0**power for power in range(-4, 1)]
         axes.set_xticks(ticks, [f"{tick:.4g}" for tick in ticks])
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         _legend(axes)
 
