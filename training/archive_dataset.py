@@ -3,13 +3,15 @@
 All that grows with the archive is on disk: partitions are replayed side by side, each in a process of its own.
 """
 
+import mmap
 import multiprocessing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -203,11 +205,11 @@ def _write(
 def _windowed(samples: Samples, path: Path, periods: Periods, part: Part, wanted: Wanted) -> Windowed:
     """Return samples with their features, which become a file, and no context."""
     shape = (len(samples), wanted.sequence_length, len(wanted.features))
-    features = np.lib.format.open_memmap(path, "w+", np.float32, shape)
-    for begin in range(0, len(samples), _AT_ONCE):
-        rows = slice(begin, begin + _AT_ONCE)
-        features[rows] = step_features(samples.windows.take(rows), wanted.features, wanted.zone)
-    features.flush()
+    with _new_column(path, shape) as file:
+        for begin in range(0, len(samples), _AT_ONCE):
+            rows = slice(begin, begin + _AT_ONCE)
+            step_features(samples.windows.take(rows), wanted.features, wanted.zone).tofile(file)
+            _forget(samples.windows.records)
     mapped = np.load(path, mmap_mode="r")
     nothing = np.empty((len(samples), 0), np.float32)
     is_fraud = samples.is_fraud.astype(np.float32)
@@ -216,12 +218,25 @@ def _windowed(samples: Samples, path: Path, periods: Periods, part: Part, wanted
 
 def _context(samples: Samples, path: Path, contexts: Contexts) -> tuple[npt.NDArray[np.float32], int]:
     """Return the context of samples, which becomes a file, and how many of its days archived scores name."""
-    columns = np.lib.format.open_memmap(path, "w+", np.float32, (len(samples), len(contexts.names)))
-    begin = archived = 0
-    for rows in in_portions(samples.events, AT_ONCE):
-        found = contexts.of_events(rows)
-        columns[begin : begin + len(rows)] = found.columns
-        begin += len(rows)
-        archived += int(found.archived.sum())
-    columns.flush()
+    archived = 0
+    with _new_column(path, (len(samples), len(contexts.names))) as file:
+        for rows in in_portions(samples.events, AT_ONCE):
+            found = contexts.of_events(rows)
+            found.columns.tofile(file)
+            archived += int(found.archived.sum())
     return np.load(path, mmap_mode="r"), archived
+
+
+@contextmanager
+def _new_column(path: Path, shape: tuple[int, ...]) -> Iterator[BinaryIO]:
+    """Give a file for the float32 values of an array, in order; written so, they are not in memory as if mapped."""
+    with path.open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        yield file
+
+
+def _forget(column: npt.NDArray[np.generic]) -> None:
+    """Take a mapped column's pages out of memory; they are read again when they are looked at."""
+    if isinstance(column, np.memmap):
+        column._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
