@@ -192,6 +192,13 @@ def train(
             help="Archive: scheduler of a Dask cluster that replays it; workers share the files.", metavar="ADDRESS"
         ),
     ] = None,
+    alert_budget: Annotated[float, typer.Option(help="Share of the payments that may be flagged.")] = 0.01,
+    cost_of_missed: Annotated[
+        float | None,
+        typer.Option(
+            help="In place of the budget: what a missed fraud costs, in reviews of an alert.", metavar="REVIEWS"
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, the steps on stderr.")] = False,
 ) -> None:
     """Train the model on recorded payments and verdicts; write a bundle that scores.
@@ -202,10 +209,11 @@ def train(
 
     if (data is None) == (archive is None):
         raise typer.BadParameter("give one of --data, --archive")
+    alerts = train_command.Alerts(alert_budget, cost_of_missed)
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         if data is not None:
             trained = train_command.run(
-                data, preset=preset, epochs=epochs, batch_size=batch_size, seed=seed, store=store, split=split
+                data, alerts, preset=preset, epochs=epochs, batch_size=batch_size, seed=seed, store=store, split=split
             )
         else:
             from stream.settings import load
@@ -214,6 +222,7 @@ def train(
                 archive or "",
                 load(),
                 train_command.Stretch(first, until, label_delay, validation_days, test_days),
+                alerts,
                 honest,
                 timezone,
                 dask,
@@ -263,6 +272,43 @@ def backtest(
         typer.echo(
             f"{done['days_without_events']:,} days of the range have no payment: are files of the archive missing?"
         )
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Option(help="The bundle that is judged.", metavar="BUNDLE")],
+    first: Annotated[str, typer.Option("--from", help="First day, by the payments' own times in UTC.", metavar="DAY")],
+    until: Annotated[str, typer.Option("--to", help="The day after the last.", metavar="DAY")],
+    archive: ArchiveUrl = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Directory for report.html, metrics.json and summary.md.", metavar="DIR")
+    ] = None,
+    alert_budget: Annotated[float, typer.Option(help="Share of the payments that may be flagged.")] = 0.01,
+    as_json: Json = False,
+) -> None:
+    """Judge a model on any days of the archive whose labels have landed: ranking, card precision, calibration, by week.
+
+    Example: tenfold evaluate --model models/store/v2 --from 2026-02-01 --to 2026-03-01 --out report
+    """
+    from stream.settings import load
+    from training.extras import require_archive_extra, require_evaluation_extra
+
+    require_archive_extra()
+    require_evaluation_extra()
+    from training.archive_command import url_of
+    from training.evaluate_command import SEEN_IN_TRAINING, run
+    from training.measured import weeks_table
+
+    settings = load()
+    told = run(url_of(archive, settings), settings, model, first, until, out, alert_budget)
+    if as_json:
+        typer.echo(json.dumps(told))
+        return
+    typer.echo(weeks_table(told))
+    if told["seen_in_training"]:
+        typer.echo(SEEN_IN_TRAINING)
+    if out is not None:
+        typer.echo(f"{out}/report.html")
 
 
 @app.command()

@@ -5,11 +5,12 @@ All that grows with the archive is on disk: partitions are replayed side by side
 
 import mmap
 import multiprocessing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from models.context import DAY_MS, ProfileDefinition, day_number
+from models.context import DAY_MS, ProfileDefinition, day_date, day_number
 from models.features import step_features
 from training.archive import Archive, partitions
 from training.archive_reader import in_portions
@@ -26,7 +27,7 @@ from training.dataset import Dataset, Split, TrainingDataError, split_by_row
 from training.dataset import Part as Windowed
 from training.known_cards import Frauds, first_known_ms
 from training.labels import Counts, Extent, Summary, open_labels
-from training.periods import Part, Periods, labelled_days, split_by_time
+from training.periods import Part, PeriodError, Periods, labelled_days, split_by_time
 from training.profiles import Topics
 from training.samples import Plan, Samples, first_file_day, put_together, write_partition
 
@@ -98,6 +99,53 @@ def dataset_of(
         training.archive.ArchiveError: it cannot be read.
         training.cluster.ClusterError: the cluster cannot do it.
     """
+    made = _stretches(archive, topics, scores, wanted, partial(_periods, wanted=wanted), directory, processes, dask)
+    if wanted.split == "rows":
+        dataset, days = split_by_row(made.parts[Part.TEST]), {"all": made.periods.described()[Part.TEST]}
+    else:
+        dataset = Dataset(*(made.parts[part] for part in Part))
+        days = made.periods.described()
+    return Made(dataset, days, made.summary, made.frauds, made.profile_days)
+
+
+class MadeRange(NamedTuple):
+    """The windows of a range of days and what they were made of."""
+
+    windows: Windowed
+    summary: Summary
+    frauds: Frauds  # that make a card known in the range
+    profile_days: ProfileDays | None  # of a model that reads profiles
+
+
+def part_of_range(
+    archive: Archive, topics: Topics, scores: str, wanted: Wanted, directory: Path, processes: int = 1
+) -> MadeRange:
+    """Replay a range of days, all of its windows; of ``wanted`` neither the split nor the sampling counts.
+
+    Arguments and what is raised are those of :func:`dataset_of`.
+    """
+    made = _stretches(archive, topics, scores, wanted, partial(_undivided, wanted=wanted), directory, processes)
+    return MadeRange(made.parts[Part.TEST], made.summary, made.frauds, made.profile_days)
+
+
+class _Stretches(NamedTuple):
+    parts: Mapping[Part, Windowed]
+    periods: Periods
+    summary: Summary
+    frauds: Frauds
+    profile_days: ProfileDays | None
+
+
+def _stretches(
+    archive: Archive,
+    topics: Topics,
+    scores: str,
+    wanted: Wanted,
+    periods_of: Callable[[Extent], Periods],
+    directory: Path,
+    processes: int,
+    dask: str | None = None,
+) -> _Stretches:
     since = None if wanted.first is None else first_file_day(day_number(wanted.first) * DAY_MS, wanted.max_age_ms)
     with open_labels(archive, topics, since=since, scratch=directory) as labels:
         extent = labels.extent()
@@ -106,12 +154,11 @@ def dataset_of(
                 f"the archive at {archive.url(topics.transactions)} holds no transaction: `tenfold archive run` or "
                 "`tenfold import` fills it"
             )
-        periods = _periods(extent, wanted)
+        periods = periods_of(extent)
         summary = labels.summary(extent.known_ms)
         landed_by = {part: periods.judged_at(part, extent.known_ms) for part in Part}
         counts = {part: labels.counts(*periods.bounds(part), landed_by[part]) for part in Part}
-        if wanted.split == "time":
-            _check(counts, periods, summary)
+        _check(counts, periods, summary)
         share = _share_of_honest(counts[Part.TRAINING], wanted.honest_per_fraud)
         plan = Plan(
             topics.transactions,
@@ -140,20 +187,13 @@ def dataset_of(
                 parts[part] = replace(parts[part], context=context)
                 archived += its_archived
         profile_days = ProfileDays(archived, sum(map(len, parts.values())) - archived)
-    if wanted.split == "rows":
-        dataset, days = split_by_row(parts[Part.TEST]), {"all": periods.described()[Part.TEST]}
-    else:
-        train = replace(parts[Part.TRAINING], honest_weight=1 / share)
-        dataset, days = Dataset(train, parts[Part.VALIDATION], parts[Part.TEST]), periods.described()
-    return Made(dataset, days, summary, frauds, profile_days)
+    parts[Part.TRAINING] = replace(parts[Part.TRAINING], honest_weight=1 / share)
+    return _Stretches(parts, periods, summary, frauds, profile_days)
 
 
 def _periods(extent: Extent, wanted: Wanted) -> Periods:
     if wanted.split == "rows":
-        begin, end = labelled_days(
-            extent, first=wanted.first, until=wanted.until, label_delay_days=wanted.label_delay_days
-        )
-        return Periods.undivided(begin * DAY_MS, end * DAY_MS)
+        return _undivided(extent, wanted)
     return split_by_time(
         extent,
         first=wanted.first,
@@ -164,9 +204,21 @@ def _periods(extent: Extent, wanted: Wanted) -> Periods:
     )
 
 
+def _undivided(extent: Extent, wanted: Wanted) -> Periods:
+    begin, end = labelled_days(extent, first=wanted.first, until=wanted.until, label_delay_days=wanted.label_delay_days)
+    if end <= begin:
+        raise PeriodError(
+            f"there is nothing from {wanted.first} to {wanted.until}: the archive has events from "
+            f"{day_date(extent.first_ms // DAY_MS)} to {day_date(extent.last_ms // DAY_MS)}, and --to is the day after "
+            "the last"
+        )
+    return Periods.undivided(begin * DAY_MS, end * DAY_MS)
+
+
 def _check(counts: Mapping[Part, Counts], periods: Periods, summary: Summary) -> None:
     for part, (transactions, frauds) in counts.items():
-        if not 0 < frauds < transactions:
+        begin_ms, end_ms = periods.bounds(part)
+        if begin_ms < end_ms and not 0 < frauds < transactions:
             begin, last = periods.described()[part]
             raise TrainingDataError(
                 f"of the {transactions:,} {part} transactions, {begin} to {last}, {frauds:,} are labelled as fraud, "
@@ -176,6 +228,8 @@ def _check(counts: Mapping[Part, Counts], periods: Periods, summary: Summary) ->
 
 
 def _share_of_honest(counts: Counts, honest_per_fraud: float) -> float:
+    if not counts.transactions:  # of a range that is all test
+        return 1.0
     return min(1.0, honest_per_fraud * counts.frauds / max(counts.transactions - counts.frauds, 1))
 
 
@@ -187,13 +241,14 @@ def _write(
 
         write_on_cluster(dask, archive, plan, repeats, directory)
         return
-    if processes == 1:
+    processes = min(processes, len(repeats))
+    if processes <= 1:
         for partition, repeated in repeats.items():
             write_partition(archive, partition, plan, repeated, directory)
         return
     # a fork would inherit the threads' locks of Arrow and DuckDB, but not the threads
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(processes, len(repeats)), context) as pool:
+    with ProcessPoolExecutor(processes, context) as pool:
         written = [
             pool.submit(write_partition, archive, partition, plan, repeated, directory)
             for partition, repeated in repeats.items()

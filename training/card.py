@@ -6,6 +6,7 @@ from typing import Any
 
 from models.spec import BundleSpec
 from training.dataset import Dataset, Part
+from training.measured import measured
 
 
 def model_card(spec: BundleSpec, metrics: Mapping[str, Any], dataset: Dataset, training: str) -> str:
@@ -32,26 +33,14 @@ Label: {spec.label_rule}. Between training and validation lies the label delay o
 
 ## Measured on the test days
 
-| | |
-|---|--:|
-| AUC | {metrics["auc"]:.3f} |
-| average precision | {metrics["average_precision"]:.3f} |
-| precision at the threshold | {metrics["precision"]:.3f} |
-| recall at the threshold | {metrics["recall"]:.3f} |
-| payments flagged | {metrics["flagged"]:.2%} |
-| mean probability | {metrics["mean_probability"]:.2%} |
-| fraud rate | {metrics["fraud_rate"]:.2%} |
-| AUC, AP with all steps shuffled | {_ranking(metrics["shuffled"])} |
-| AUC, AP with the steps before the last shuffled | {_ranking(metrics["history_shuffled"])} |
+{measured(metrics)}
 
-The threshold, {spec.threshold:.4f}, is the one above which {metrics["alert_budget"]:.1%} of the validation days'
-payments lie.
+The threshold, {spec.threshold:.4f}, is {spec.threshold_rule}.
 
 ## Not for
 
-Frauds that one user's payments do not show, such as a skimmed merchant; windows of fewer than
-{spec.sequence_length} payments are scored, with less to go by. Payments of other people in other places: train on
-your own.
+{_unseen(spec)} Windows of fewer than {spec.sequence_length} payments are scored, with less to go by. Payments of
+other people in other places: train on your own.
 """
 
 
@@ -59,6 +48,12 @@ def _context(spec: BundleSpec) -> str:
     if not spec.context:
         return "No profiles of merchants and users."
     return f"Beside the window, of its merchant's and user's daily profiles, {_names(spec.context)}."
+
+
+def _unseen(spec: BundleSpec) -> str:
+    if not spec.context:
+        return "Frauds that one user's payments do not show, such as a skimmed merchant."
+    return "Merchants skimmed so lately that no label tells of it yet."
 
 
 def _names(names: Sequence[str]) -> str:
@@ -80,7 +75,3 @@ def _parts(dataset: Dataset) -> dict[str, Part]:
 
 def _instant(epoch_ms: int) -> str:
     return datetime.fromtimestamp(epoch_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-
-
-def _ranking(ranks: Mapping[str, float]) -> str:
-    return f"{ranks['auc']:.3f}, {ranks['average_precision']:.3f}"

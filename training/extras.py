@@ -1,10 +1,12 @@
 """Whether the packages of an extra are installed, asked before they are imported."""
 
+from collections.abc import Iterable
 from importlib.util import find_spec
 
 from stream.errors import TenfoldError
 
 _ARCHIVE = ("duckdb", "fsspec", "pyarrow")
+_EVALUATION = (*_ARCHIVE, "jinja2", "matplotlib", "sklearn")
 
 
 class MissingExtraError(TenfoldError):
@@ -17,6 +19,21 @@ def require_archive_extra() -> None:
     Raises:
         MissingExtraError: one is not.
     """
-    missing = [name for name in _ARCHIVE if find_spec(name) is None]
+    missing = _missing(_ARCHIVE)
     if missing:
-        raise MissingExtraError(f"the archive needs {', '.join(missing)}: pip install 'tenfold[archive]'")
+        raise MissingExtraError(f"the archive needs {missing}: pip install 'tenfold[archive]'")
+
+
+def require_evaluation_extra() -> None:
+    """See that the packages are there that judge a model and report on it; TensorFlow is not among them.
+
+    Raises:
+        MissingExtraError: one is not.
+    """
+    missing = _missing(_EVALUATION)
+    if missing:
+        raise MissingExtraError(f"evaluation needs {missing}: pip install 'tenfold[training]'")
+
+
+def _missing(packages: Iterable[str]) -> str:
+    return ", ".join(name for name in packages if find_spec(name) is None)

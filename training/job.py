@@ -27,7 +27,7 @@ from training.fit import build_for, fit, predict, save
 from training.known_cards import Frauds
 from training.measures import Known
 from training.report import report_page
-from training.threshold import ThresholdRule
+from training.threshold import BY_BUDGET, ThresholdRule
 
 LABEL_RULE = "that of the window's last event, as landed at the cut-off; none by then is not fraud"
 
@@ -59,7 +59,7 @@ class Job:
     label_delay_days: int
     zone: str
     created_at: datetime
-    rule: ThresholdRule = ThresholdRule()  # noqa: RUF009 - frozen
+    rule: ThresholdRule = BY_BUDGET
     split: Split = "time"  # one by row is for comparison, and never becomes champion
     context: tuple[str, ...] = ()  # names of the context's columns; profiles are made of an archive only
     model_version: str | None = None  # preset and time of training if not given

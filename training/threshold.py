@@ -31,3 +31,7 @@ class ThresholdRule:
             "the probability at which alerts and missed frauds of the validation days cost least, "
             f"a missed fraud as much as {self.cost_of_missed:g} reviews of an alert"
         )
+
+
+#: The threshold flags the share :data:`~training.metrics.ALERT_BUDGET` of the payments.
+BY_BUDGET = ThresholdRule()

@@ -15,19 +15,27 @@ from stream.settings import Settings
 
 if TYPE_CHECKING:
     from training.job import Trained
+    from training.threshold import ThresholdRule
 
-_NEEDED = ("tensorflow", "keras", "pandas", "pyarrow")
+_NEEDED = ("tensorflow", "keras", "pandas", "pyarrow", "sklearn", "matplotlib", "jinja2")
 
 
 class TrainError(TenfoldError):
     """The model cannot be trained; the message says why and what to do."""
 
 
-def run(data: Path, **options: Any) -> dict[str, Any]:
+class Alerts(NamedTuple):
+    """The options that say how the threshold is chosen, see :class:`training.threshold.ThresholdRule`."""
+
+    budget: float
+    cost_of_missed: float | None
+
+
+def run(data: Path, alerts: Alerts, **options: Any) -> dict[str, Any]:
     """Train with the options of :func:`training.train_lstm_model.train`; return bundle, metrics and epochs for JSON.
 
     Raises:
-        TrainError: TensorFlow is missing, or the data does not serve.
+        TrainError: TensorFlow is missing, an option means nothing, or the data does not serve.
     """
     _require(_NEEDED)
     absent = [name for name in ("transactions.parquet", "labels.parquet") if not (data / name).is_file()]
@@ -37,7 +45,7 @@ def run(data: Path, **options: Any) -> dict[str, Any]:
     from training.train_lstm_model import train  # noqa: PLC0415
 
     try:
-        trained = train(data, **options)
+        trained = train(data, rule=_rule(alerts), **options)
     except (TrainingDataError, FileExistsError) as error:
         raise TrainError(str(error)) from None
     return _told(trained)
@@ -57,6 +65,7 @@ def run_on_archive(
     url: str,
     settings: Settings,
     stretch: Stretch,
+    alerts: Alerts,
     honest_per_fraud: float,
     zone: str,
     dask: str | None,
@@ -82,6 +91,7 @@ def run_on_archive(
     try:
         job = Job(
             **options,
+            rule=_rule(alerts),
             context=PRESET_CONTEXT[options["preset"]],
             label_delay_days=label_delay_days,
             h5=None,
@@ -131,6 +141,15 @@ def _require(packages: Sequence[str]) -> None:
     missing = [name for name in packages if find_spec(name) is None]  # looked up only: to import them takes seconds
     if missing:
         raise TrainError(f"training needs {', '.join(missing)}: pip install 'tenfold[training]'")
+
+
+def _rule(alerts: Alerts) -> "ThresholdRule":
+    from training.threshold import ThresholdRule  # noqa: PLC0415 - not where the extra is missing
+
+    try:
+        return ThresholdRule(alerts.budget, alerts.cost_of_missed)
+    except ValueError as error:
+        raise TrainError(str(error)) from None
 
 
 def _told(trained: "Trained") -> dict[str, Any]:

@@ -22,6 +22,7 @@ from training.dataset import split as split_history
 from training.job import Job, Trained, say
 from training.known_cards import frauds_of
 from training.sequence_processor import SequenceProcessor
+from training.threshold import BY_BUDGET, ThresholdRule
 
 __all__ = ["Trained", "build_lstm_model", "main", "prepare_sequences", "train", "train_lstm"]
 
@@ -58,6 +59,7 @@ def train(
     label_delay_days: int = LABEL_DELAY_DAYS,
     zone: str = "UTC",
     split: Split = "time",
+    rule: ThresholdRule = BY_BUDGET,
     model_version: str | None = None,
     created_at: datetime | None = None,
 ) -> Trained:
@@ -77,6 +79,7 @@ def train(
         label_delay_days: how long after an event its label is awaited.
         zone: IANA zone of hour, weekend and night.
         split: how rows are told apart for training and test; see :func:`training.dataset.split_by_row`.
+        rule: how the threshold is chosen.
         model_version: the bundle's name; preset and time of training if not given.
         created_at: the time of training; now if not given.
 
@@ -95,6 +98,7 @@ def train(
         label_delay_days=label_delay_days,
         zone=zone,
         split=split,
+        rule=rule,
         created_at=created_at or datetime.now(UTC),
         model_version=model_version,
     )
