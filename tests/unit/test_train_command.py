@@ -27,6 +27,8 @@ from training.train_command import TrainError  # noqa: E402
         (["--label-delay", "week"], "--label-delay week: give whole days"),
         (["--timezone", "Europe"], "--timezone Europe: no such IANA zone"),
         (["--timezone", "../etc"], r"--timezone ../etc: no such IANA zone"),
+        (["--alert-budget", "1"], "an alert budget of 1: give a share of the payments"),
+        (["--cost-of-missed", "0"], "a missed fraud that costs 0 reviews: give more than 0"),
         ([], "holds no transaction"),
     ],
 )
@@ -53,7 +55,7 @@ def test_an_archive_becomes_a_bundle_that_says_what_it_was_made_of(tmp_path: Pat
     arguments = ["--archive", str(tmp_path / "archive"), "--store", str(store), "--to", "2026-04-01", "--honest", "1"]
     few = ["--epochs", "1", "--batch-size", "256", "--validation-days", "5", "--test-days", "6", "--json"]
 
-    result = CliRunner().invoke(app, ["train", *arguments, *few, "--timezone", "Europe/Paris"])
+    result = CliRunner().invoke(app, ["train", *arguments, *few, "--timezone", "Europe/Paris", "--cost-of-missed", "5"])
 
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
@@ -65,7 +67,13 @@ def test_an_archive_becomes_a_bundle_that_says_what_it_was_made_of(tmp_path: Pat
     assert bundle.metrics["profile_days"] == told["profile_days"]
     assert bundle.spec.context == PRESET_CONTEXT["default"]
     assert (bundle.spec.zone, bundle.spec.label_delay_days) == ("Europe/Paris", 7)
+    assert bundle.spec.threshold_rule is not None
+    assert "a missed fraud as much as 5 reviews" in bundle.spec.threshold_rule
     card = (bundle.directory / "card.md").read_text()
+    assert bundle.spec.threshold_rule in card
+    assert f"| {told['metrics']['auc']:.3f} |" in card
+    for measured in ("By week", "Beside gradient boosting on the same features", "What it looks at"):
+        assert f"### {measured}" in card
     assert "Of the training windows that are no fraud one in" in card
     assert "`merchant_fraud_rate_7d`" in card
     assert sorted(path.name for path in store.iterdir()) == ["champion", bundle.directory.name]
