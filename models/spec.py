@@ -32,7 +32,7 @@ def _without_repeats(names: tuple[str, ...]) -> tuple[str, ...]:
 def _iana_zone(zone: str) -> str:
     try:
         ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError) as error:
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # a directory of zones, such as Europe, is an OSError
         raise ValueError(f"{zone!r} is not an IANA time zone such as 'UTC' or 'Europe/Paris'") from error
     return zone
 

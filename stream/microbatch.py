@@ -237,12 +237,11 @@ def _load(prepared: Prepared, store: Store, before: Scored | None, beside: Besid
 
 def _merge(rows: dict[bytes, int], known: State, loaded_users: Sequence[bytes], loaded: Windows) -> Windows:
     merged = Windows.empty(len(rows), loaded.records.shape[1])
-    at = [rows[user] for user in loaded_users]
-    merged.records[at], merged.lengths[at] = loaded.records, loaded.lengths
+    merged.put(np.array([rows[user] for user in loaded_users], np.int64), loaded)
     pairs = [(row, known.rows[user]) for user, row in rows.items() if user in known.rows]
     if pairs:
-        to, source = map(list, zip(*pairs, strict=True))
-        merged.records[to], merged.lengths[to] = known.windows.records[source], known.windows.lengths[source]
+        to, source = np.array(pairs, np.int64).T
+        merged.put(to, known.windows.take(source))
     return merged
 
 

@@ -84,7 +84,7 @@ def plan_of(
         raise UnusableHistoryError("--label-all and labelled_at are for --label is_fraud=COLUMN")
     try:
         ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # a directory of zones is an OSError
         raise UnusableHistoryError(f"--timezone {zone}: no such IANA zone; Europe/Berlin is one") from None
     delay_ms, partitioner = milliseconds(label_delay), settings.partitioner
     return Plan(

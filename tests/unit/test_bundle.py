@@ -209,6 +209,7 @@ def test_a_model_or_a_starter_that_is_not_there_is_refused(tmp_path: Path) -> No
         ({"features": ()}, "at least 1 item"),
         ({"zone": "Mars/Olympus"}, "'Mars/Olympus' is not an IANA time zone"),
         ({"zone": "../etc"}, "is not an IANA time zone"),
+        ({"zone": "Europe"}, "is not an IANA time zone"),
         ({"threshold": 1.0}, "less than 1"),
         ({"threshold": 0}, "greater than 0"),
         ({"model_version": "../up"}, "pattern"),
