@@ -60,7 +60,7 @@ def workers() -> Iterator[Any]:
     patient = {"distributed.comm.timeouts.connect": "200s", "distributed.comm.timeouts.tcp": "200s"}
     with (
         dask.config.set(patient),
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as workers,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as workers,
     ):
         workers.wait_for_workers(2, 200)
         yield workers
@@ -166,7 +166,7 @@ def test_a_cluster_that_is_not_there_or_has_no_workers_is_said(
             with pytest.raises(ClusterError, match=rf"--dask {address}: no Dask scheduler answers"):
                 write_on_cluster(address, archive, plan, repeats, tmp_path)
     with (
-        distributed.LocalCluster(n_workers=0, dashboard_address=None) as empty,
+        distributed.LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as empty,
         pytest.raises(ClusterError, match="it has no worker; start some"),
     ):
         write_on_cluster(empty.scheduler_address, archive, plan, repeats, tmp_path)

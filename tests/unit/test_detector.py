@@ -211,7 +211,7 @@ def test_a_file_of_the_default_preset_reads_raw_transactions(default_bundle: Pat
 def test_a_model_that_reads_more_than_transactions_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"reads \d+ features and [1-9]\d* of context.* give the bundle's directory"):
         LSTMFraudDetector(KERAS_FILES / "context.h5")
-    with pytest.raises(ValueError, match=r"also reads log_merchant_count_1d, "):
+    with pytest.raises(ValueError, match=r"also reads amount, log_merchant_count_1d, "):
         LSTMFraudDetector(make_bundle(tmp_path / "context", "context"))
     with pytest.raises(FileNotFoundError):
         LSTMFraudDetector(tmp_path / "elsewhere.h5")
