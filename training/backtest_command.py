@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from models.bundle import BundleError, load_bundle
 from stream.settings import Settings
 from training.archive import open_archive
 from training.backtest import BacktestError, Range, backtest
+from training.options import day
 from training.profiles import Topics
 
 
@@ -31,7 +31,7 @@ def run(
         BacktestError: an option means nothing, the bundle does not serve, or there is nothing to score.
         training.archive.ArchiveError: the archive cannot be read.
     """
-    days = Range(_day("--from", first), _day("--to", until))
+    days = Range(day("--from", first, BacktestError), day("--to", until, BacktestError))
     if days.until <= days.first:
         raise BacktestError(f"--to {until} is the day after the last: give one later than --from {first}")
     try:
@@ -49,10 +49,3 @@ def run(
         "seconds": round(seconds, 3),
         "events_per_second": round(done.events / seconds),
     }
-
-
-def _day(option: str, text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise BacktestError(f"{option} {text}: give a day such as 2026-01-31") from None

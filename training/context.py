@@ -21,8 +21,7 @@ from models.context import (
     replayed_profile_day,
 )
 from models.window import Ints
-from training.archive import Archive, Kind
-from training.archive_damage import naming_the_file
+from training.archive import Archive
 from training.profiles import Profiles, Topics, open_profiles
 from training.samples import first_file_day
 from training.served_days import ServedDays, open_served_days
@@ -94,9 +93,6 @@ def open_contexts(
     """
     begin_ms, end_ms = bounds_ms
     with ExitStack() as stack:
-        stack.enter_context(
-            naming_the_file(archive, (topics.transactions, Kind.TRANSACTIONS), (topics.labels, Kind.LABELS))
-        )
         served = stack.enter_context(
             open_served_days(
                 archive,

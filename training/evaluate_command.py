@@ -19,6 +19,7 @@ from training.dataset import TrainingDataError
 from training.evaluate import Evaluated, Inputs, evaluate
 from training.measured import measured
 from training.measures import Known
+from training.options import day
 from training.prediction import Floats32
 from training.profiles import Topics
 from training.report import report_page
@@ -50,7 +51,7 @@ def run(
         training.periods.PeriodError: the archive does not reach so far, or not with labels.
         training.archive.ArchiveError: the archive cannot be read.
     """
-    days = _day("--from", first), _day("--to", until)
+    days = day("--from", first, EvaluateError), day("--to", until, EvaluateError)
     if not 0 < alert_budget < 1:
         raise EvaluateError(f"--alert-budget {alert_budget:g}: give a share of the payments, such as 0.01")
     try:
@@ -164,10 +165,3 @@ def _write(path: Path, text: str) -> None:
             unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise EvaluateError(f"{path} cannot be written: {error.strerror or error}") from error
-
-
-def _day(option: str, text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise EvaluateError(f"{option} {text}: give a day such as 2026-01-31") from None

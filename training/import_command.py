@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import duckdb
 
 from stream.contract import timestamp
 from stream.settings import Settings
+from training import options
 from training.archive import Archive, Kind
 from training.import_history import (
     LABELS,
@@ -82,10 +82,7 @@ def plan_of(
     columns = columns_of(mapped, label)
     if label is None and (label_all or "labelled_at" in columns):
         raise UnusableHistoryError("--label-all and labelled_at are for --label is_fraud=COLUMN")
-    try:
-        ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):  # a directory of zones is an OSError
-        raise UnusableHistoryError(f"--timezone {zone}: no such IANA zone; Europe/Berlin is one") from None
+    options.zone("--timezone", zone, UnusableHistoryError)
     delay_ms, partitioner = milliseconds(label_delay), settings.partitioner
     return Plan(
         files, columns, delay_ms, label_all, zone, partitions, "murmur2" if partitioner == "any" else partitioner

@@ -30,6 +30,7 @@ from models.context import (
 )
 from models.window import Ints
 from training.archive import Archive, ArchiveError, Kind
+from training.archive_damage import naming_the_file
 from training.archive_sql import connect, relation_sql
 
 #: A fraud rate is ``(frauds + PRIOR_STRENGTH * base rate) / (transactions + PRIOR_STRENGTH)``, the base rate being that
@@ -170,23 +171,24 @@ def open_profiles(
     def to_local_day(at_ms: pa.ChunkedArray) -> pa.Array:
         return pa.array(local_day(definition.zone, at_ms.to_numpy().astype(np.int64)))
 
-    with (
-        tempfile.TemporaryDirectory(prefix="tenfold-profiles-", dir=scratch) as spill,
-        connect(archive, memory_limit=MEMORY_LIMIT, temp_directory=spill) as connection,
-    ):
-        # the very function that serving calls: no second definition of a time zone
-        connection.create_function("local_day", to_local_day, ["BIGINT"], "BIGINT", type=PythonUDFType.ARROW)
-        read_transactions = relation_sql(archive, topics.transactions, Kind.TRANSACTIONS, since=since, until=until)
-        # labels of all days: one may be older than its transaction
-        read_labels = relation_sql(archive, topics.labels, Kind.LABELS, until=until)
-        try:
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="tenfold-profiles-", dir=scratch) as spill,
+            naming_the_file(archive, (topics.transactions, Kind.TRANSACTIONS), (topics.labels, Kind.LABELS)),
+            connect(archive, memory_limit=MEMORY_LIMIT, temp_directory=spill) as connection,
+        ):
+            # the very function that serving calls: no second definition of a time zone
+            connection.create_function("local_day", to_local_day, ["BIGINT"], "BIGINT", type=PythonUDFType.ARROW)
+            read_transactions = relation_sql(archive, topics.transactions, Kind.TRANSACTIONS, since=since, until=until)
+            # labels of all days: one may be older than its transaction
+            read_labels = relation_sql(archive, topics.labels, Kind.LABELS, until=until)
             connection.execute(f"CREATE TEMP VIEW transactions AS {read_transactions}")
             connection.execute(f"CREATE TEMP VIEW labels AS {read_labels}")
             parameters = {"span_days": span_days, "repeat_days": repeat_days}
             connection.execute(f"CREATE TEMP TABLE profile_facts AS {_sql('profile_facts')}", parameters)
             yield Profiles(connection, definition)
-        except (duckdb.IOException, duckdb.InvalidInputException) as error:
-            raise ArchiveError(f"the archive at {archive.url('')} cannot be read for profiles: {error}") from None
+    except (duckdb.IOException, duckdb.InvalidInputException) as error:  # no file is to blame: the disk is full
+        raise ArchiveError(f"the archive at {archive.url('')} cannot be read for profiles: {error}") from None
 
 
 def _span_days(definition: ProfileDefinition) -> int:

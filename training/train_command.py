@@ -4,14 +4,14 @@ import os
 import re
 import tempfile
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from stream.errors import TenfoldError
 from stream.settings import Settings
+from training.options import day, zone
 
 if TYPE_CHECKING:
     from training.job import Trained
@@ -67,7 +67,7 @@ def run_on_archive(
     stretch: Stretch,
     alerts: Alerts,
     honest_per_fraud: float,
-    zone: str,
+    timezone: str,
     dask: str | None,
     **options: Any,
 ) -> dict[str, Any]:
@@ -77,8 +77,11 @@ def run_on_archive(
         TrainError: TensorFlow is missing, an option means nothing, or the archive does not serve.
     """
     _require((*_NEEDED, "duckdb", "fsspec", *(("distributed",) if dask else ())))
-    first, until = (_day(name, value) for name, value in (("--from", stretch.first), ("--to", stretch.until)))
-    label_delay_days, zone = _days(stretch.label_delay), _zone(zone)
+    first, until = (
+        None if value is None else day(name, value, TrainError)
+        for name, value in (("--from", stretch.first), ("--to", stretch.until))
+    )
+    label_delay_days, timezone = _days(stretch.label_delay), zone("--timezone", timezone, TrainError)
 
     from models.context import PRESET_CONTEXT  # noqa: PLC0415 - not where the extra is missing
     from models.window import SEQUENCE_LENGTH, WINDOW_MAX_AGE_MS  # noqa: PLC0415
@@ -95,7 +98,7 @@ def run_on_archive(
             context=PRESET_CONTEXT[options["preset"]],
             label_delay_days=label_delay_days,
             h5=None,
-            zone=zone,
+            zone=timezone,
             created_at=datetime.now(UTC),
         )
         wanted = Wanted(
@@ -161,23 +164,8 @@ def _told(trained: "Trained") -> dict[str, Any]:
     }
 
 
-def _day(option: str, text: str | None) -> date | None:
-    try:
-        return None if text is None else date.fromisoformat(text)
-    except ValueError:
-        raise TrainError(f"{option} {text}: give a day such as 2026-01-31") from None
-
-
 def _days(text: str) -> int:
     found = re.fullmatch(r"(\d{1,3})d", text)
     if found is None:
         raise TrainError(f"--label-delay {text}: give whole days, such as 7d")
     return int(found[1])
-
-
-def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):  # a directory of zones is an OSError
-        raise TrainError(f"--timezone {name}: no such IANA zone; Europe/Paris is one") from None
-    return name

@@ -1,5 +1,6 @@
 """A deployment of its own for each test: topics, group, Redis keys."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,9 @@ def bundle() -> LoadedBundle:
 @pytest.fixture
 def deployment(
     topics: Topics, kafka: OwnKafka | GivenKafka, redis_url: str, group_id: str, tmp_path: Path
-) -> Deployment:
-    """Three partitions, no scorer yet."""
-    return Deployment.create(topics, kafka.bootstrap, redis_url, group_id, tmp_path)
+) -> Iterator[Deployment]:
+    """Three partitions, no scorer yet; what its scorers said is shown beside a failure."""
+    created = Deployment.create(topics, kafka.bootstrap, redis_url, group_id, tmp_path)
+    yield created
+    for number, scorer in enumerate(created.scorers):
+        print(f"--- scorer {number}:\n{scorer.log_text[-3000:]}")

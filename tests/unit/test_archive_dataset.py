@@ -13,7 +13,6 @@ pytest.importorskip("duckdb", reason="needs the archive extra")
 
 from models.context import (  # noqa: E402
     NO_DAY,
-    PRESET_CONTEXT,
     Profiled,
     ProfileDefinition,
     context_columns,
@@ -24,6 +23,7 @@ from models.features import PRESETS, step_features  # noqa: E402
 from models.hashing import transaction_hash  # noqa: E402
 from tests.profile_archives import SCORES, TOPICS, archive_past, archive_scores  # noqa: E402
 from tests.profile_reference import Past, Payment, random_past  # noqa: E402
+from tests.wanted import WANTED as BASE  # noqa: E402
 from training.archive import open_archive  # noqa: E402
 from training.archive_dataset import Made, Wanted, dataset_of  # noqa: E402
 from training.dataset import TrainingDataError  # noqa: E402
@@ -32,21 +32,7 @@ from training.profiles import open_profiles  # noqa: E402
 BEGIN = date(2026, 2, 20)
 DAY_MS = 86_400_000
 
-WANTED = Wanted(
-    features=PRESETS["default"],
-    context=PRESET_CONTEXT["default"],
-    sequence_length=10,
-    max_age_ms=90 * DAY_MS,
-    zone="Europe/Paris",
-    first=date(2026, 2, 22),
-    until=date(2026, 4, 1),
-    label_delay_days=7,
-    validation_days=5,
-    test_days=6,
-    split="time",
-    honest_per_fraud=1000,
-    seed=3,
-)
+WANTED = replace(BASE, zone="Europe/Paris", first=date(2026, 2, 22))
 
 
 def made(past: Past, directory: Path, wanted: Wanted = WANTED, processes: int = 1) -> Made:

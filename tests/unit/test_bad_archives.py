@@ -14,32 +14,16 @@ pytest.importorskip("duckdb", reason="needs the archive extra")
 import pyarrow.parquet as pq  # noqa: E402
 
 from models.bundle import load_bundle  # noqa: E402
-from models.context import PRESET_CONTEXT  # noqa: E402
-from models.features import PRESETS  # noqa: E402
 from tests.bundles import make_bundle  # noqa: E402
 from tests.profile_archives import SCORES, TOPICS, archive_past  # noqa: E402
 from tests.profile_reference import Past, Payment, random_past  # noqa: E402
+from tests.wanted import WANTED  # noqa: E402
 from training.archive import ArchiveError, open_archive  # noqa: E402
-from training.archive_dataset import Made, Wanted, dataset_of  # noqa: E402
+from training.archive_dataset import Made, dataset_of  # noqa: E402
 from training.backtest import Backtested, Range, backtest  # noqa: E402
 from training.dataset import Part  # noqa: E402
 
 DAY_MS = 86_400_000
-WANTED = Wanted(
-    features=PRESETS["default"],
-    context=PRESET_CONTEXT["default"],
-    sequence_length=10,
-    max_age_ms=90 * DAY_MS,
-    zone="UTC",
-    first=None,
-    until=date(2026, 4, 1),
-    label_delay_days=7,
-    validation_days=5,
-    test_days=6,
-    split="time",
-    honest_per_fraud=1000,
-    seed=3,
-)
 RANGE = Range(date(2026, 2, 22), date(2026, 4, 1))
 
 Run = Callable[[Path], Made | Backtested]

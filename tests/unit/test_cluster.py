@@ -1,6 +1,7 @@
 """Partitions written on a Dask cluster: the same files as on one machine, and what is said of one that cannot."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ dask = pytest.importorskip("dask", reason="needs the training extra")
 from typer.testing import CliRunner  # noqa: E402
 
 from models.context import DAY_MS, day_number  # noqa: E402
-from models.features import PRESETS  # noqa: E402
 from stream.cli import app  # noqa: E402
 from tests.processes import free_port  # noqa: E402
 from tests.simulated_archive import TOPICS, put_simulated  # noqa: E402
+from tests.wanted import WANTED as BASE  # noqa: E402
 from training import cluster  # noqa: E402
 from training.archive import Archive, ArchiveError, open_archive  # noqa: E402
-from training.archive_dataset import Wanted, dataset_of  # noqa: E402
+from training.archive_dataset import dataset_of  # noqa: E402
 from training.cluster import ClusterError, write_on_cluster  # noqa: E402
 from training.dataset import Part as Windowed  # noqa: E402
 from training.labels import open_labels  # noqa: E402
@@ -30,21 +31,7 @@ from training.simulator import DEFAULT_START  # noqa: E402
 
 PARTITIONS = 4
 
-WANTED = Wanted(
-    features=PRESETS["default"],
-    context=(),
-    sequence_length=10,
-    max_age_ms=90 * DAY_MS,
-    zone="UTC",
-    first=None,
-    until=None,
-    label_delay_days=3,
-    validation_days=4,
-    test_days=4,
-    split="time",
-    honest_per_fraud=200,
-    seed=3,
-)
+WANTED = replace(BASE, context=(), until=None, label_delay_days=3, validation_days=4, test_days=4, honest_per_fraud=200)
 
 
 @pytest.fixture(scope="module")
