@@ -11,13 +11,14 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
 from models.checksums import ChecksumError, verify_sums, write_sums
+from models.fastest_runtime import fastest_runtime
 from models.features import step_features
 from models.golden import Golden, GoldenError, check_golden, check_probabilities, read_golden, write_golden
 from models.runtime import OnnxRuntime, Runtime, RuntimeName, open_runtime
@@ -142,8 +143,12 @@ def write_bundle(
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def load_bundle(directory: Path, runtime: RuntimeName = "onnxruntime", threads: int = 1) -> LoadedBundle:
+def load_bundle(
+    directory: Path, runtime: RuntimeName | Literal["auto"] = "onnxruntime", threads: int = 1
+) -> LoadedBundle:
     """Return the bundle in ``directory``, verified: its sums, then its golden probabilities in the engine asked for.
+
+    ``auto`` is the fastest engine of this machine, measured here.
 
     Raises:
         BundleError: it is not there, not whole, changed, or computes something else here.
@@ -155,15 +160,16 @@ def load_bundle(directory: Path, runtime: RuntimeName = "onnxruntime", threads: 
         verify_sums(directory)
         spec = BundleSpec.model_validate_json((directory / SPEC).read_bytes())
         metrics = json.loads((directory / METRICS).read_bytes())
-        loaded = LoadedBundle(Bundle(directory, spec, metrics), open_runtime(runtime, directory / ONNX, threads))
-        check_golden(read_golden(directory / GOLDEN), spec, loaded.runtime)
+        golden, onnx = read_golden(directory / GOLDEN), directory / ONNX
+        engine = fastest_runtime(onnx, golden, threads) if runtime == "auto" else open_runtime(runtime, onnx, threads)
+        check_golden(golden, spec, engine)
     except (ChecksumError, FileNotFoundError) as error:
         raise BundleError(f"{directory} is not the bundle that was written: {error}; copy it again whole") from error
     except ValidationError as error:
         raise BundleError(f"{directory}/{SPEC} is not a spec of this release: {error}; train again") from error
     except ValueError as error:  # golden outputs, model or JSON
         raise BundleError(f"{directory} does not score here as it did in training: {error}; train again") from error
-    return loaded
+    return LoadedBundle(Bundle(directory, spec, metrics), engine)
 
 
 def resolve_model(model: Path | None, store: Path | None) -> Path:

@@ -7,11 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from models.features import step_features
-from models.runtime import Runtime
+from models.runtime import TOLERANCE, Runtime
 from models.spec import BundleSpec
 from models.window import RECORD, Windows
-
-TOLERANCE = 1e-5  # what two engines may differ by and still compute the same model
 
 Floats32 = npt.NDArray[np.float32]
 
@@ -70,7 +68,7 @@ def check_golden(golden: Golden, spec: BundleSpec, runtime: Runtime) -> None:
     """Compute features and probabilities of the golden windows anew and compare.
 
     Raises:
-        GoldenError: they differ by more than :data:`TOLERANCE`, absolute for probabilities.
+        GoldenError: features differ by more than :data:`TOLERANCE`, or probabilities by more than the runtime's own.
     """
     features = step_features(golden.windows, spec.features, spec.zone)
     if features.shape != golden.features.shape:
@@ -80,10 +78,10 @@ def check_golden(golden: Golden, spec: BundleSpec, runtime: Runtime) -> None:
     if names:
         raise GoldenError(f"this release computes {', '.join(names)} differently from the one that trained the model")
     probabilities = runtime.predict(features, golden.windows.lengths, golden.context)
-    check_probabilities(probabilities, golden.probabilities)
+    check_probabilities(probabilities, golden.probabilities, runtime.tolerance)
 
 
-def check_probabilities(probabilities: Floats32, expected: Floats32) -> None:
+def check_probabilities(probabilities: Floats32, expected: Floats32, tolerance: float = TOLERANCE) -> None:
     """Compare probabilities with those that Keras computed.
 
     Raises:
@@ -92,5 +90,5 @@ def check_probabilities(probabilities: Floats32, expected: Floats32) -> None:
     if probabilities.shape != expected.shape:
         raise GoldenError(f"there are {expected.shape} probabilities for {probabilities.shape} windows")
     off = np.abs(probabilities.astype(np.float64) - expected)
-    if not (off <= TOLERANCE).all():
-        raise GoldenError(f"probabilities differ from those of Keras by up to {off.max():.2g}, above {TOLERANCE:g}")
+    if not (off <= tolerance).all():
+        raise GoldenError(f"probabilities differ from those of Keras by up to {off.max():.2g}, above {tolerance:g}")

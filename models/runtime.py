@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 Floats32 = npt.NDArray[np.float32]
-RuntimeName = Literal["onnxruntime", "openvino"]
+RuntimeName = Literal["onnxruntime", "openvino", "openvino-bf16"]
+
+TOLERANCE = 1e-5  # what two engines may differ by and still compute the same model
 
 _Inputs = dict[str, npt.NDArray[np.generic]]
 _Map = Callable[[Callable[[npt.NDArray[np.intp]], Floats32], Iterable[npt.NDArray[np.intp]]], Iterable[Floats32]]
@@ -31,6 +33,16 @@ class MissingRuntimeError(ImportError):
 
 class Runtime(Protocol):
     """One model in one engine. Several threads may call it."""
+
+    @property
+    def name(self) -> RuntimeName:
+        """The engine's name."""
+        ...
+
+    @property
+    def tolerance(self) -> float:
+        """By how much a probability may differ from Keras's."""
+        ...
 
     def predict(
         self, sequence: Floats32, lengths: npt.NDArray[np.integer], context: Floats32 | None = None
@@ -50,6 +62,9 @@ class Runtime(Protocol):
 
 class OnnxRuntime:
     """ONNX Runtime on the CPU."""
+
+    name: RuntimeName = "onnxruntime"
+    tolerance = TOLERANCE
 
     #: Windows computed at once. Measured: the states of 128 stay in a core's cache; 4,096 at once are a sixth slower.
     CHUNK = 128
@@ -92,13 +107,14 @@ class OpenVinoRuntime:
     """OpenVINO on the CPU; in the extra ``fast``. ``bf16`` is for CPUs that have it, and differs by up to 3e-4."""
 
     CHUNK = 256
+    BF16_TOLERANCE = 1e-3
 
     def __init__(self, model: bytes | Path, threads: int = 1, precision: Literal["f32", "bf16"] = "f32"):
         """Load ``model.onnx``, from a file or its bytes.
 
         Raises:
             FileNotFoundError: no such file.
-            MissingRuntimeError: OpenVINO is not installed.
+            MissingRuntimeError: OpenVINO is not installed, or the CPU does not compute bf16.
             ModelFileError: not a model for this engine.
         """
         try:
@@ -107,6 +123,13 @@ class OpenVinoRuntime:
             raise MissingRuntimeError("OpenVINO is not installed: pip install 'tenfold[fast]'") from error
 
         core = openvino.Core()
+        self.name: RuntimeName = "openvino"
+        self.tolerance = TOLERANCE
+        if precision == "bf16":
+            # OpenVINO would compute in f32 without a word
+            if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+                raise MissingRuntimeError("this CPU does not compute bf16: choose openvino or auto")
+            self.name, self.tolerance = "openvino-bf16", self.BF16_TOLERANCE
         settings = {
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": threads,
@@ -151,7 +174,9 @@ def open_runtime(name: RuntimeName, model: bytes | Path, threads: int = 1) -> Ru
             return OnnxRuntime(model, threads)
         case "openvino":
             return OpenVinoRuntime(model, threads)
-    raise ValueError(f"no runtime {name!r}: choose onnxruntime or openvino")
+        case "openvino-bf16":
+            return OpenVinoRuntime(model, threads, "bf16")
+    raise ValueError(f"no runtime {name!r}: choose {', '.join(get_args(RuntimeName))}")
 
 
 def _read(model: bytes | Path) -> bytes:

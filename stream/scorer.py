@@ -73,7 +73,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         settings.instance_id or uuid4().hex,
         stop,
     )
-    parts.metrics.model_info.labels(model.spec.model_version, model.spec.preset, settings.runtime).set(1)
+    parts.metrics.model_info.labels(model.spec.model_version, model.spec.preset, model.runtime.name).set(1)
     parts.metrics.ready.set_function(lambda: parts.health.reason is None)
     consumer, contact = _open_consumer(settings)
     require_topics(consumer, settings, (settings.input_topic, settings.output_topic, settings.dlq_topic))

@@ -93,7 +93,7 @@ class Settings(BaseSettings):
 
     model: Path | None = Field(None, description="a bundle's directory; else the store's champion, else the starter")
     model_store: Path = Field(Path("models/store"), description="directory of bundles and the file champion")
-    runtime: Literal["onnxruntime", "openvino"] = "onnxruntime"
+    runtime: Literal["onnxruntime", "openvino", "openvino-bf16", "auto"] = "onnxruntime"
     runtime_threads: int = Field(1, ge=1, le=256)
 
     batch_size: int = Field(4096, ge=1, le=65536, description="most events in one transaction")

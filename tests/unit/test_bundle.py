@@ -15,8 +15,8 @@ from pydantic import ValidationError
 import models.bundle
 from models.bundle import BundleError, load_bundle, resolve_model, starter, write_bundle
 from models.checksums import write_sums
-from models.golden import TOLERANCE, Golden, read_golden, write_golden
-from models.runtime import RuntimeName
+from models.golden import Golden, read_golden, write_golden
+from models.runtime import TOLERANCE, RuntimeName
 from tests.bundles import bundle_spec, make_bundle
 from tests.keras_files import KERAS_FILES
 

@@ -13,8 +13,8 @@ import pytest
 
 import models.bundle
 from models.features import PRESETS
-from models.golden import TOLERANCE, Golden, read_golden
-from models.runtime import OnnxRuntime
+from models.golden import Golden, read_golden
+from models.runtime import TOLERANCE, OnnxRuntime
 from models.window import VPN
 from stream.lstm_detector import Detection, LSTMFraudDetector
 from stream.lstm_predictor import LSTMPredictor

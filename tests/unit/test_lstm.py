@@ -12,9 +12,10 @@ import h5py
 import numpy as np
 import pytest
 
-from models.golden import TOLERANCE, read_golden
+from models.golden import read_golden
 from models.keras_file import read_network
 from models.network import identical
+from models.runtime import TOLERANCE
 from tests.keras_files import KERAS_FILES, NETWORKS, keras_probabilities
 
 

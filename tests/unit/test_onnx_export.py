@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from models.features import PADDING, PRESETS, step_features
-from models.golden import TOLERANCE, read_golden
+from models.golden import read_golden
 from models.keras_file import read_network
 from models.onnx_export import to_onnx
-from models.runtime import open_runtime
+from models.runtime import TOLERANCE, open_runtime
 from tests.keras_files import KERAS_FILES, NETWORKS, keras_probabilities, random_model, random_windows
 
 RUNTIMES = ["onnxruntime", "openvino"]

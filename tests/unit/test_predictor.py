@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from models.bundle import BundleError
-from models.golden import TOLERANCE, Golden, read_golden
+from models.golden import Golden, read_golden
+from models.runtime import TOLERANCE
 from stream.lstm_predictor import LSTMPredictor
 from tests.bundles import make_bundle
 from tests.keras_files import KERAS_FILES

@@ -5,21 +5,27 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from models.golden import TOLERANCE, read_golden
+from models import fastest_runtime
+from models.bundle import load_bundle, starter
+from models.golden import read_golden
 from models.keras_file import read_network
 from models.onnx_export import to_onnx
 from models.runtime import (
+    TOLERANCE,
     MissingRuntimeError,
     ModelFileError,
+    OnnxRuntime,
     OpenVinoRuntime,
     Runtime,
     RuntimeName,
     open_runtime,
 )
+from tests.bundles import make_bundle
 from tests.keras_files import KERAS_FILES
 
 RUNTIMES: list[RuntimeName] = ["onnxruntime", "openvino"]
@@ -106,7 +112,7 @@ def test_a_file_that_is_no_model_is_refused_by_name(name: RuntimeName, tmp_path:
 
 
 def test_an_engine_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(ValueError, match="no runtime 'torch': choose onnxruntime or openvino"):
+    with pytest.raises(ValueError, match="no runtime 'torch': choose onnxruntime, openvino, openvino-bf16"):
         open_runtime("torch", b"")  # type: ignore[arg-type]
 
 
@@ -114,6 +120,53 @@ def test_without_openvino_the_message_says_how_to_install_it(monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "openvino", None)  # what an import finds where it is not installed
     with pytest.raises(MissingRuntimeError, match=r"pip install 'tenfold\[fast\]'"):
         OpenVinoRuntime(model("baseline"))
+
+
+def test_bf16_is_never_f32_in_disguise() -> None:
+    golden = read_golden(KERAS_FILES / "baseline.npz")
+    try:
+        runtime = open_runtime("openvino-bf16", model("baseline"))
+    except MissingRuntimeError as error:  # most CPUs
+        assert str(error) == "this CPU does not compute bf16: choose openvino or auto"  # noqa: PT017
+    else:
+        off = np.abs(runtime.predict(golden.features, golden.windows.lengths) - golden.probabilities).max()
+        assert TOLERANCE < off <= runtime.tolerance
+
+
+class SlowedDown:
+    """An engine on a machine where it is slow."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime, self.name, self.tolerance = runtime, runtime.name, runtime.tolerance
+
+    def predict(self, *arguments: Any) -> Any:
+        for _ in range(20):
+            self._runtime.predict(*arguments)
+        return self._runtime.predict(*arguments)
+
+
+@pytest.mark.parametrize("slow", RUNTIMES)
+def test_auto_is_the_engine_that_is_faster_here(
+    slow: RuntimeName, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def opened(name: RuntimeName, *arguments: Any) -> Runtime:
+        runtime = open_runtime(name, *arguments)
+        return SlowedDown(runtime) if name == slow else runtime
+
+    monkeypatch.setattr(fastest_runtime, "open_runtime", opened)
+    loaded = load_bundle(make_bundle(tmp_path / "bundle", "baseline"), "auto")
+    assert loaded.runtime.name == ({*RUNTIMES} - {slow}).pop()
+
+
+def test_auto_is_the_engine_that_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert load_bundle(starter("default"), "auto").runtime.name == "onnxruntime"
+
+
+def test_auto_leaves_out_an_engine_that_computes_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OnnxRuntime, "predict", lambda *_: np.full(len(golden.probabilities), 0.5, np.float32))
+    golden = read_golden(starter("default") / "golden.npz")
+    assert load_bundle(starter("default"), "auto").runtime.name == "openvino"
 
 
 @pytest.mark.parametrize(("name", "other"), [("onnxruntime", "openvino"), ("openvino", "onnxruntime")])
