@@ -9,7 +9,7 @@ UV := $(shell command -v uv || echo .tools/bin/uv)
 # --inexact: what one target installed, another does not take away
 SYNC = $(UV) sync --frozen --inexact --python "$$($(PYTHON) -c 'import sys; print(sys._base_executable)')"
 
-.PHONY: help demo test docker-test sbom chaos lint typecheck bench
+.PHONY: help demo test docker-test sbom chaos lint typecheck bench bench-short
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | expand -t 14
@@ -41,6 +41,10 @@ typecheck: .venv/.all ## check the types
 	.venv/bin/mypy
 
 bench: .venv/.all ## measure the scorer on this machine
+	.venv/bin/python -m benchmarks.short
+	.venv/bin/python -m benchmarks.latency
+
+bench-short: .venv/.all ## hold the scorer's speed, as a share of the bare model's, against the recorded one
 	.venv/bin/python -m benchmarks.short
 
 # What a target needs is installed once, and again when pyproject.toml or uv.lock change.

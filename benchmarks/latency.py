@@ -20,7 +20,7 @@ from urllib.request import urlopen
 import numpy as np
 from confluent_kafka import Consumer, Producer
 
-from benchmarks.short import parts
+from benchmarks.harness import parts
 from stream.contract import timestamp
 from tests.processes import free_port
 from tests.topics import Topics

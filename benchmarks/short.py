@@ -1,143 +1,79 @@
-"""``make bench``: one scorer on a real broker and a real Redis, beside the bare model on ready arrays.
+"""``make bench-short``: one scorer, exactly once, beside the bare model, in less than two minutes; CI runs it.
 
-Everything runs on this machine at once: Kafka, Redis, the scorer. The backlog is there before the scorer starts, so
-that the scorer alone sets the pace. The bare model is ONNX Runtime on one thread with the features of full windows: the
-limit of an engine that did nothing else. The two take turns, and what counts is the ratio within a run.
+The two take turns, and what counts is the median of their ratios: absolute figures are a machine's, the ratio is the
+engine's. It is held against the one in ``recorded.json``. A fall of more than a quarter is said, below half fails.
 """
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import sys
-import tempfile
-import time
-import urllib.request
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any, NamedTuple
 
-import numpy as np
+from benchmarks.harness import Run, backlog, bare_model, parts, run
+from benchmarks.machine import described
+from models.bundle import load_bundle, starter
 
-from models.bundle import LoadedBundle, load_bundle, starter
-from tests.brokers import KafkaBroker, RedisServer
-from tests.processes import free_port
-from tests.topics import Topics
-from tests.traffic import produce, traffic
-
-
-def bare_model(bundle: LoadedBundle, events: int) -> float:
-    """Return events/s of the runtime alone, on full windows, 4,096 at a time."""
-    rng = np.random.default_rng(0)
-    spec = bundle.spec
-    features = rng.normal(size=(4096, spec.sequence_length, len(spec.features))).astype(np.float32)
-    lengths = np.full(4096, spec.sequence_length)
-    bundle.runtime.predict(features, lengths)
-    begun = time.perf_counter()
-    rounds = -(-events // 4096)
-    for _ in range(rounds):
-        bundle.runtime.predict(features, lengths)
-    return rounds * 4096 / (time.perf_counter() - begun)
+RECORDED = Path(__file__).parent / "recorded.json"
+ROUNDS, EVENTS, USERS, BARE_EVENTS = 3, 100_000, 5_000, 40_000
+_WARN_BELOW, _FAIL_BELOW = 0.75, 0.5  # of the recorded ratio
 
 
-def scorer_rate(environment: dict[str, str], events: int) -> tuple[float, dict[str, float]]:
-    """Start one scorer on a backlog; return events/s between its first and its last batch, and its own figures."""
-    port = environment["TENFOLD_METRICS_PORT"]
-    process = subprocess.Popen([sys.executable, "-m", "stream", "score"], env=environment, stderr=subprocess.DEVNULL)
-    try:
-        first: tuple[float, float] | None = None
-        while True:
-            samples = _metrics(port)
-            now, done = time.perf_counter(), samples.get("tenfold_events_total", 0.0)
-            if first is None and done:
-                first = now, done
-            if first is not None and done >= events:
-                return (done - first[1]) / (now - first[0]), samples
-            if process.poll() is not None:
-                raise RuntimeError(f"the scorer ended with {process.returncode}")
-            time.sleep(0.02)
-    finally:
-        process.terminate()
-        process.wait(30)
+class Verdict(NamedTuple):
+    """What a ratio means beside the recorded one."""
+
+    fails: bool
+    text: str
 
 
-def _metrics(port: str) -> dict[str, float]:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-            lines = answer.read().decode().splitlines()
-    except OSError:
-        return {}
-    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
+def judge(ratio: float, recorded: float) -> Verdict:
+    """Hold a ratio against the recorded one."""
+    beside = f"engine / bare model is {ratio:.3f}, recorded is {recorded:.3f}"
+    if ratio < _FAIL_BELOW * recorded:
+        return Verdict(True, f"{beside}: less than half. Something costs each event much more than it did")
+    if ratio < _WARN_BELOW * recorded:
+        return Verdict(False, f"warning: {beside}: a fall of {1 - ratio / recorded:.0%}")
+    return Verdict(False, f"{beside}: as it was")
 
 
-@contextmanager
-def parts() -> Iterator[tuple[KafkaBroker, RedisServer]]:
-    """Start a broker and a Redis of the benchmark's own."""
-    with tempfile.TemporaryDirectory() as kafka_directory, tempfile.TemporaryDirectory() as redis_directory:
-        kafka, redis_server = KafkaBroker(Path(kafka_directory)), RedisServer(Path(redis_directory))
-        redis_server.start()
-        try:
-            kafka.start()
-            yield kafka, redis_server
-        finally:
-            kafka.discard()
-            redis_server.discard()
-
-
-def main() -> None:
-    """Measure, and print a table or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=150_000)
-    parser.add_argument("--users", type=int, default=5_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--delivery", default="exactly-once")
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    bundle = load_bundle(starter("default"))
-    bare, engine, samples = [], [], {}
-    with parts() as (kafka, redis_server):
-        topics = Topics(kafka.bootstrap)
-        inputs = topics.create("transactions", 3)
-        produce(kafka.bootstrap, inputs, traffic(arguments.events, users=arguments.users, seed=1, bad_share=0))
-        for _ in range(arguments.rounds):
-            bare.append(bare_model(bundle, 40_000))
-            settings = {
-                "TENFOLD_BOOTSTRAP_SERVERS": kafka.bootstrap,
-                "TENFOLD_REDIS_URL": redis_server.url,
-                "TENFOLD_GROUP_ID": f"bench-{uuid.uuid4().hex[:8]}",
-                "TENFOLD_INPUT_TOPIC": inputs,
-                "TENFOLD_OUTPUT_TOPIC": topics.create(f"scores-{uuid.uuid4().hex[:4]}", 3),
-                "TENFOLD_DLQ_TOPIC": topics.create(f"dlq-{uuid.uuid4().hex[:4]}", 1),
-                "TENFOLD_DELIVERY": arguments.delivery,
-                "TENFOLD_METRICS_PORT": str(free_port()),
-            }
-            rate, samples = scorer_rate({**os.environ, **settings}, arguments.events)
-            engine.append(rate)
-    stages = {
-        name.split('"')[1]: 1e6 * value / arguments.events
-        for name, value in samples.items()
-        if name.startswith("tenfold_stage_seconds_sum")
-    }
-    result = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "events": arguments.events,
-        "delivery": arguments.delivery,
+def measure() -> dict[str, Any]:
+    """Return median ratio and figures of a few rounds, for JSON."""
+    bundle = load_bundle(starter("default"), "onnxruntime", threads=1)
+    bare: list[float] = []
+    runs: list[Run] = []
+    before = described()
+    with parts() as on:
+        waiting = backlog(on, EVENTS, USERS, partitions=3)
+        for _ in range(ROUNDS):
+            bare.append(bare_model(bundle, BARE_EVENTS))
+            runs.append(run(on, waiting, TENFOLD_RUNTIME="onnxruntime", TENFOLD_RUNTIME_THREADS="1"))
+    ratios = [each.events_per_s / limit for each, limit in zip(runs, bare, strict=True)]
+    return {
+        "ratio": round(median(ratios), 3),
+        "ratios": [round(ratio, 3) for ratio in ratios],
+        "engine_events_per_s": round(median(each.events_per_s for each in runs)),
         "bare_model_events_per_s": round(median(bare)),
-        "scorer_events_per_s": round(median(engine)),
-        "ratio": round(median(rate / limit for rate, limit in zip(engine, bare, strict=True)), 3),
-        "scorer_cpu_us_per_event": round(1e6 * samples["process_cpu_seconds_total"] / arguments.events, 1),
-        "scorer_resident_mb": round(samples["process_resident_memory_bytes"] / 1e6),
-        "stage_us_per_event": {stage: round(value, 1) for stage, value in stages.items()},
+        "scorer_cpu_us_per_event": round(median(each.cpu_us["scorer"] for each in runs), 1),
+        "conditions": before,
     }
-    if arguments.json:
-        print(json.dumps(result))
-        return
-    for name, value in result.items():
-        print(f"{name:26} {value}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print the figures, and return 1 if the ratio is too far below the recorded one."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--record", action="store_true", help=f"keep the result in {RECORDED.name}: on a quiet machine")
+    record = parser.parse_args(arguments).record
+    found = measure()
+    print(json.dumps(found, indent=2))
+    if record:
+        RECORDED.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        return 0
+    verdict = judge(found["ratio"], json.loads(RECORDED.read_bytes())["ratio"])
+    print(verdict.text, file=sys.stderr)
+    return int(verdict.fails)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
