@@ -6,8 +6,10 @@ After librdkafka's ``examples/transactions.c``: every class of error has its own
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -88,11 +90,11 @@ class _Outbox:
             for output in outputs:
                 self._produce_one(topic, output, give_up)
 
-    def close(self) -> None:
+    def begin_to_close(self) -> threading.Thread:
         # it ends an open transaction and flushes, without a time limit; whoever waits for a broker that is away hangs
         closing = threading.Thread(target=self._close, name="close-producer", daemon=True)
         closing.start()
-        closing.join(_STOPPING_S)
+        return closing
 
     def _close(self) -> None:
         try:
@@ -121,15 +123,23 @@ class _Outbox:
 
 
 class TransactionalPublisher:
-    """One Kafka transaction a batch: scores, dead letters and offsets are readable together or not at all."""
+    """One Kafka transaction a batch: scores, dead letters and offsets are readable together or not at all.
+
+    Two producers take turns. After a commit the broker still writes the transaction's markers, and refuses the same
+    producer's next transaction until it has; librdkafka then asks again after 20 ms, whatever its settings say. For the
+    other producer there is nothing to wait for. Readers are served in order all the same: nobody reads beyond a
+    transaction whose markers are missing, and of two offsets the group's coordinator keeps the one written later.
+    """
 
     def __init__(self, settings: Settings, name: str, stopping: Callable[[], bool]) -> None:
         self._topic = settings.input_topic
         self._stopping = stopping
-        self._outbox = _Outbox(transactional_config(settings, name), settings)
-        self._producer = self._outbox.producer
-        # ends what a predecessor of this transactional.id has left open
-        self._insist(lambda: self._producer.init_transactions(_CALL_S), self._deadline())
+        self._outboxes = deque(
+            _Outbox(config, settings)
+            for config in (transactional_config(settings, name), transactional_config(settings, f"{name}~2"))
+        )
+        for outbox in self._outboxes:  # ends what a predecessor of this transactional.id has left open
+            self._insist(partial(outbox.producer.init_transactions, _CALL_S), self._deadline())
 
     def publish(
         self, scores: Iterable[Output], dead_letters: Iterable[Output], offsets: Offsets, group: object
@@ -137,50 +147,33 @@ class TransactionalPublisher:
         """Publish in one transaction; see :class:`Publisher`."""
         give_up = self._deadline()
         positions = [TopicPartition(self._topic, partition, offset) for partition, offset in offsets.items()]
+        outbox = self._outboxes[0]
+        producer = outbox.producer
         try:
-            self._producer.begin_transaction()
-            self._outbox.produce(scores, dead_letters, give_up)
-            self._insist(lambda: self._send_offsets(positions, group), give_up)
-            self._insist(lambda: self._producer.commit_transaction(_CALL_S), give_up)
+            producer.begin_transaction()
+            outbox.produce(scores, dead_letters, give_up)
+            self._insist(lambda: _send_offsets(producer, positions, group), give_up)
+            self._insist(lambda: producer.commit_transaction(_CALL_S), give_up)
         except BufferError:
             raise ProducerLostError(KafkaError(KafkaError._QUEUE_FULL)) from None
         except KafkaException as error:
             cause: KafkaError = error.args[0]
-            refused = self._outbox.refused
-            self._abort(cause)
+            refused = outbox.refused
+            self._abort(producer, cause)
             raise NotPublishedError(refused or cause, refused=refused is not None) from None
+        self._outboxes.rotate()
 
     def close(self) -> None:
-        """Let go of the producer; a transaction left open is the broker's, or the successor's, to end."""
-        self._outbox.close()
+        """Let go of the producers; a transaction left open is the broker's, or the successor's, to end."""
+        closing = [outbox.begin_to_close() for outbox in self._outboxes]
+        for thread in closing:
+            thread.join(_STOPPING_S)
 
-    def _send_offsets(self, positions: list[TopicPartition], group: object) -> None:
-        """Send the offsets, and do not wait for ever.
-
-        The call forgets its time limit while the group's coordinator is away, and may never return (librdkafka issue
-        5456, seen with 2.16 in one of six outages). So it has a thread, which is left behind with its producer.
-        """
-        sent: Future[None] = Future()
-
-        def send() -> None:
-            try:
-                self._producer.send_offsets_to_transaction(positions, group, _CALL_S)
-            except KafkaException as error:
-                sent.set_exception(error)
-            else:
-                sent.set_result(None)
-
-        threading.Thread(target=send, name="send-offsets", daemon=True).start()
-        try:
-            sent.result(_CALL_S + _GRACE_S)
-        except TimeoutError:
-            raise ProducerLostError(KafkaError(KafkaError._TIMED_OUT)) from None
-
-    def _abort(self, cause: KafkaError) -> None:
+    def _abort(self, producer: Producer, cause: KafkaError) -> None:
         if cause.fatal():
             raise ProducerLostError(cause)
         try:
-            self._insist(lambda: self._producer.abort_transaction(_CALL_S), self._deadline())
+            self._insist(lambda: producer.abort_transaction(_CALL_S), self._deadline())
         except KafkaException as error:
             raise ProducerLostError(error.args[0]) from None
 
@@ -245,7 +238,30 @@ class AtLeastOncePublisher:
 
     def close(self) -> None:
         """Let go of the producer."""
-        self._outbox.close()
+        self._outbox.begin_to_close().join(_STOPPING_S)
+
+
+def _send_offsets(producer: Producer, positions: list[TopicPartition], group: object) -> None:
+    """Send the offsets, and do not wait for ever.
+
+    The call forgets its time limit while the group's coordinator is away, and may never return (librdkafka issue
+    5456, seen with 2.16 in one of six outages). So it has a thread, which is left behind with its producer.
+    """
+    sent: Future[None] = Future()
+
+    def send() -> None:
+        try:
+            producer.send_offsets_to_transaction(positions, group, _CALL_S)
+        except KafkaException as error:
+            sent.set_exception(error)
+        else:
+            sent.set_result(None)
+
+    threading.Thread(target=send, name="send-offsets", daemon=True).start()
+    try:
+        sent.result(_CALL_S + _GRACE_S)
+    except TimeoutError:
+        raise ProducerLostError(KafkaError(KafkaError._TIMED_OUT)) from None
 
 
 def _deadline(stopping: Callable[[], bool]) -> Callable[[], bool]:

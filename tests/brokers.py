@@ -1,12 +1,15 @@
 """A real Kafka broker and a real Redis server on this machine, for tests to use, stop, kill and start again."""
 
+import atexit
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import uuid
 from abc import ABC, abstractmethod
+from functools import cache
 from pathlib import Path
 from string import Template
 
@@ -70,19 +73,21 @@ class _Server(ABC):
 class KafkaBroker(_Server):
     """Kafka from its jars: one KRaft node on a free port, its data in ``directory``."""
 
-    def __init__(self, directory: Path, properties: str = "") -> None:
+    def __init__(self, directory: Path, properties: str = "", *, for_long: bool = False) -> None:
         """Prepare the node; fetch the jars if need be.
 
         Args:
             directory: for data, properties and log.
             properties: lines for ``server.properties``, which win over those of ``tests/kafka/server.properties``.
+            for_long: whether it pays that Java compiles for speed, as in production. That takes a node longer than a
+                test lasts; without it one starts with two thirds of the processor time.
 
         Raises:
             PartMissingError: no Java, or no jars and no way to fetch them.
         """
         super().__init__(directory / "kafka", directory / "kafka.log")
         self._java = [find_java(), "-Xmx512m", f"-Dlog4j2.configurationFile={KAFKA / 'log4j2.properties'}"]
-        self._java += ["-cp", f"{kafka_jars()}/*"]
+        self._java += ["-cp", f"{kafka_jars()}/*", *([] if for_long else ["-XX:TieredStopAtLevel=1"])]
         self._properties = directory / "server.properties"
         template = Template(f"{(KAFKA / 'server.properties').read_text()}\n{properties}")
         self._text = template.substitute(port=self.port, controller_port=free_port(), log_dirs=self._data)
@@ -95,8 +100,7 @@ class KafkaBroker(_Server):
     def start(self) -> None:
         """Format the storage, start the broker and return when it answers."""
         self._properties.write_text(self._text)
-        format_storage = ["kafka.tools.StorageTool", "format", "-t", str(uuid.uuid4()), "-c", str(self._properties)]
-        subprocess.run([*self._java, *format_storage], check=True, stdout=subprocess.DEVNULL)
+        shutil.copytree(_formatted(tuple(self._java)), self._data)
         self._process = self._launch()
 
     def _launch(self) -> ChildProcess:
@@ -105,6 +109,19 @@ class KafkaBroker(_Server):
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         process.wait_until(lambda: has_metadata(admin), _START_TIMEOUT_S)
         return process
+
+
+@cache
+def _formatted(java: tuple[str, ...]) -> Path:
+    """Return the storage of a node that has not run yet; for all nodes of this process, since Java takes seconds."""
+    directory = Path(tempfile.mkdtemp(prefix="tenfold-kafka-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    properties, storage = directory / "server.properties", directory / "storage"
+    template = Template((KAFKA / "server.properties").read_text())
+    properties.write_text(template.substitute(port=9092, controller_port=9093, log_dirs=storage))
+    format_storage = ["kafka.tools.StorageTool", "format", "-t", str(uuid.uuid4()), "-c", str(properties)]
+    subprocess.run([*java, *format_storage], check=True, stdout=subprocess.DEVNULL)
+    return storage
 
 
 class RedisServer(_Server):

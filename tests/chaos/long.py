@@ -150,7 +150,7 @@ def run(seed: int, directory: Path) -> None:
         AssertionError: it has found something.
         UnexpectedEndError: a scorer ended that nobody had killed.
     """
-    kafka, redis_server = KafkaBroker(directory), RedisServer(directory)
+    kafka, redis_server = KafkaBroker(directory, for_long=True), RedisServer(directory)
     kafka.start()
     redis_server.start(appendonly=True)
     group = f"chaos-{uuid.uuid4().hex[:8]}"

@@ -111,7 +111,7 @@ def watch(scorer: Scorer, events: int, load: _Load) -> Iterator[Sample]:
 
 def run(events: int, directory: Path) -> Growth:
     """Let one scorer take ``events``; return what grew."""
-    kafka, redis_server = KafkaBroker(directory), RedisServer(directory)
+    kafka, redis_server = KafkaBroker(directory, for_long=True), RedisServer(directory)
     redis_server.start()
     try:
         kafka.start()

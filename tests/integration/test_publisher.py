@@ -1,0 +1,73 @@
+"""The publisher's transactions on a real broker: what readers and the group see of producers that take turns."""
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from stream.clients import consumer_config, open_client, transactional_config
+from stream.encode import Output
+from stream.publisher import TransactionalPublisher
+from stream.settings import Settings
+from tests.conftest import GivenKafka, OwnKafka
+from tests.oracle import read_topic
+from tests.topics import Topics
+
+pytestmark = pytest.mark.broker
+
+
+@pytest.fixture
+def settings(kafka: OwnKafka | GivenKafka, topics: Topics, group_id: str) -> Settings:
+    return Settings(
+        bootstrap_servers=kafka.bootstrap,
+        group_id=group_id,
+        input_topic=topics.create("transactions"),
+        output_topic=topics.create("fraud-scores"),
+        dlq_topic=topics.create("transactions.dlq"),
+    )
+
+
+def values(settings: Settings) -> list[bytes | None]:
+    return [record.value() for record in read_topic(settings.bootstrap_servers, settings.output_topic)]
+
+
+def test_batches_without_a_pause_are_read_in_order_and_the_last_offset_stands(settings: Settings) -> None:
+    consumer = open_client(Consumer, consumer_config(settings))
+    group = consumer.consumer_group_metadata()
+    publisher = TransactionalPublisher(settings, "a", lambda: False)
+    sent = [b"%d" % batch for batch in range(41)]
+    for batch, value in enumerate(sent):
+        publisher.publish([Output(b"user", value, [])], [], {0: batch + 1}, group)
+    publisher.close()
+
+    assert values(settings) == sent
+    [committed] = consumer.committed([TopicPartition(settings.input_topic, 0)], 30)
+    assert committed.offset == len(sent)
+    consumer.close()
+
+
+@pytest.mark.parametrize("left_open", [0, 1, 2])
+def test_what_a_predecessor_left_open_is_never_read(settings: Settings, left_open: int) -> None:
+    """It was killed after ``left_open`` batches, with the next one in an open transaction."""
+    consumer = open_client(Consumer, consumer_config(settings))
+    group = consumer.consumer_group_metadata()
+    predecessor = TransactionalPublisher(settings, "a", lambda: False)
+    for batch in range(left_open):
+        predecessor.publish([Output(b"user", b"whole", [])], [], {0: batch + 1}, group)
+    producer: Producer = predecessor._outboxes[0].producer
+    producer.begin_transaction()
+    producer.produce(settings.output_topic, b"half")
+    producer.flush(30)
+
+    successor = TransactionalPublisher(settings, "a", lambda: False)
+    successor.publish([Output(b"user", b"after", [])], [], {0: left_open + 1}, group)
+    assert values(settings) == [*[b"whole"] * left_open, b"after"]
+
+    successor.close()
+    predecessor.close()
+    consumer.close()
+
+
+def test_no_name_of_a_process_is_the_second_name_of_another() -> None:
+    """Two processes may be called a and a~2 only if a setting allows it."""
+    with pytest.raises(ValueError, match="instance_id"):
+        Settings(instance_id="a~2")
+    assert transactional_config(Settings(group_id="g"), "a~2")["transactional.id"] == "g-a~2"
