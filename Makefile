@@ -6,10 +6,11 @@ export UV_PROJECT_ENVIRONMENT := .venv
 unexport VIRTUAL_ENV
 
 UV := $(shell command -v uv || echo .tools/bin/uv)
+HELM := $(shell command -v helm || echo .tools/bin/helm)
 # --inexact: what one target installed, another does not take away
 SYNC = $(UV) sync --frozen --inexact --python "$$($(PYTHON) -c 'import sys; print(sys._base_executable)')"
 
-.PHONY: help demo test docker-test sbom chaos lint typecheck bench bench-short
+.PHONY: help demo test docker-test chart-test sbom chaos lint typecheck bench bench-short
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | expand -t 14
@@ -22,6 +23,9 @@ test: .venv/.all ## run every test that this machine allows
 
 docker-test: .venv/.all ## build the images, bring docker-compose.yml up, and ask of it what it promises
 	.venv/bin/pytest -m docker tests/docker
+
+chart-test: .venv/.all | $(HELM) ## lint and render the Helm chart, and hold what comes out to schemas and code
+	.venv/bin/pytest -m chart -n 0 tests/chart
 
 sbom: | $(UV) ## list what each image is made of, in dist/, as CycloneDX
 	@mkdir -p dist
@@ -63,3 +67,7 @@ bench-short: .venv/.all ## hold the scorer's speed, as a share of the bare model
 	@$(PYTHON) -m venv .tools || { rm -rf .tools; \
 	  echo "'$(PYTHON)' cannot make virtual environments. On Debian: apt-get install python3-venv" >&2; exit 1; }
 	.tools/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
+
+.tools/bin/helm:
+	@command -v go >/dev/null || { echo "The chart's tests need Helm, or Go, which builds it." >&2; exit 1; }
+	GOBIN="$(CURDIR)/.tools/bin" go install helm.sh/helm/v3/cmd/helm@v3.22.0

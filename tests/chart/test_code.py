@@ -1,0 +1,182 @@
+"""The chart speaks of what the code has: settings, commands, paths, images, rules, dashboards."""
+
+import re
+import subprocess
+import tarfile
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from prometheus_client import CollectorRegistry
+
+from stream.cli import app
+from stream.health import Health, serve
+from stream.settings import PREFIX, Settings, load
+from tests.chart.charts import (
+    CHART,
+    ROOT,
+    VALUES,
+    Document,
+    container_of,
+    environment_of,
+    helm,
+    of_kind,
+    pods_of,
+    render,
+)
+from tests.processes import free_port, http_get
+from tests.prometheus.tools import PROMETHEUS, require_program
+
+pytestmark = pytest.mark.chart
+
+DASHBOARDS = ROOT / "deploy" / "grafana" / "dashboards"
+FILLED_IN = "what-the-reference-leads-to"
+MONITORED = [file for file in VALUES if yaml.safe_load(file.read_text()).get("prometheusRule", {}).get("enabled")]
+OWN_ALERTS = {"TenfoldProfilesJobLate"}
+
+
+def test_the_settings_of_every_role_are_taken(documents: list[Document], monkeypatch: pytest.MonkeyPatch) -> None:
+    for role, pod in pods_of(documents).items():
+        with monkeypatch.context() as clean:
+            for name, variable in environment_of(pod).items():
+                clean.setenv(name, variable.get("value", FILLED_IN))
+            settings = load()
+        assert settings.metrics_port == Settings.model_fields["metrics_port"].default
+        assert bool(settings.instance_id) == (role == "scorer")
+
+
+def test_passwords_come_out_of_secrets(documents: list[Document], monkeypatch: pytest.MonkeyPatch) -> None:
+    for pod in pods_of(documents).values():
+        variables = environment_of(pod)
+        secret = {name for name, each in variables.items() if "secretKeyRef" in each.get("valueFrom", {})}
+        assert {name for name in variables if re.search("PASSWORD|USERNAME|TOKEN|_KEY|_PEM", name)} == secret
+        with monkeypatch.context() as clean:
+            for name, variable in variables.items():
+                clean.setenv(name, variable.get("value", FILLED_IN))
+            settings = load()
+        given = [*settings.kafka.values(), *map(str, settings.redis.values())]
+        assert given.count(FILLED_IN) == len(secret)
+    assert of_kind(documents, "Secret") == []
+
+
+def test_an_account_of_a_role_wins_over_the_one_of_all() -> None:
+    [secure] = [file for file in VALUES if file.stem == "secure"]
+    for role, pod in pods_of(render(secure)).items():
+        secrets = {
+            variable["valueFrom"]["secretKeyRef"]["name"]
+            for variable in environment_of(pod).values()
+            if "secretKeyRef" in variable.get("valueFrom", {})
+        }
+        assert secrets == {role}
+
+
+def test_the_instance_is_the_pods_name(documents: list[Document]) -> None:
+    variable = environment_of(pods_of(documents)["scorer"])["TENFOLD_INSTANCE_ID"]
+
+    assert variable["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+
+
+def test_every_command_exists_with_its_options(documents: list[Document]) -> None:
+    for pod in pods_of(documents).values():
+        container = container_of(pod)
+        assert "command" not in container, "the image's entry point is tenfold itself: SIGTERM arrives"
+        command: Any = typer.main.get_command(app)
+        words = list(container["args"])
+        while hasattr(command, "commands"):
+            command = command.commands[words.pop(0)]
+        command.make_context(command.name, words)  # refuses an option that is not there
+
+
+def test_every_path_that_is_asked_for_answers(documents: list[Document]) -> None:
+    paths = {probe["httpGet"]["path"] for probe in probes(documents)}
+    paths |= {each["path"] for monitor in of_kind(documents, "ServiceMonitor") for each in monitor["spec"]["endpoints"]}
+    port = free_port()
+    stop = serve("127.0.0.1", port, CollectorRegistry(), Health())
+    try:
+        answers = {path: http_get(port, path)[0] for path in paths}
+    finally:
+        stop()
+
+    assert {"/healthz", "/readyz"} <= paths
+    assert 404 not in answers.values(), answers
+
+
+def probes(documents: list[Document]) -> list[Document]:
+    containers = [container_of(pod) for pod in pods_of(documents).values()]
+    return [probe for container in containers for name, probe in container.items() if name.endswith("Probe")]
+
+
+def test_alive_and_ready_are_asked_apart(documents: list[Document]) -> None:
+    for pod in pods_of(documents).values():
+        container = container_of(pod)
+        if "ports" in container:
+            assert container["livenessProbe"]["httpGet"]["path"] == "/healthz", "a wait for Kafka is no reason to kill"
+            assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+
+
+def test_every_image_is_one_that_the_dockerfile_makes(documents: list[Document]) -> None:
+    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
+    [user] = re.findall(r"^USER (\d+):", dockerfile, re.MULTILINE)
+    for pod in pods_of(documents).values():
+        target = container_of(pod)["image"].rpartition("/")[2].partition(":")[0]
+        assert re.search(rf"^FROM base AS {target}$", dockerfile, re.MULTILINE)
+        assert pod["spec"]["securityContext"].get("runAsUser", int(user)) == int(user)
+
+
+def test_the_chart_is_of_this_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+
+    assert chart["appVersion"] == chart["version"] == version
+
+
+@pytest.mark.parametrize("values", MONITORED, ids=lambda file: file.stem)
+def test_rules_and_dashboards_are_those_of_deploy(values: Path) -> None:
+    documents = render(values)
+    [rule] = of_kind(documents, "PrometheusRule")
+    groups = [g for file in (PROMETHEUS / "rules").glob("*.yml") for g in yaml.safe_load(file.read_text())["groups"]]
+    own = {each["alert"] for group in rule["spec"]["groups"] if group not in groups for each in group["rules"]}
+    shown = [text for config in of_kind(documents, "ConfigMap") for text in config["data"].items()]
+
+    assert [group for group in groups if group not in rule["spec"]["groups"]] == []
+    assert own == OWN_ALERTS
+    assert dict(shown) == {file.name: file.read_text() for file in DASHBOARDS.glob("*.json")}
+
+
+@pytest.mark.parametrize("values", MONITORED, ids=lambda file: file.stem)
+def test_prometheus_accepts_the_rules_and_each_has_its_page(values: Path, tmp_path: Path) -> None:
+    [rule] = of_kind(render(values), "PrometheusRule")
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": rule["spec"]["groups"]}))
+    promtool = require_program("promtool")
+    ran = subprocess.run(
+        [promtool, "check", "rules", tmp_path / "rules.yml"], capture_output=True, text=True, check=False
+    )
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    for group in rule["spec"]["groups"]:
+        for each in group["rules"]:
+            assert "alert" not in each or (ROOT / each["annotations"]["runbook"]).is_file()
+
+
+def test_a_package_holds_the_files_and_no_links(tmp_path: Path) -> None:
+    ran = helm("package", CHART, "--destination", tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    [package] = tmp_path.glob("*.tgz")
+    with tarfile.open(package) as tar:
+        files = {member.name.removeprefix("tenfold/"): member for member in tar.getmembers()}
+
+    assert all(member.isfile() for member in files.values())
+    for folder, place in {"rules": PROMETHEUS / "rules", "dashboards": DASHBOARDS}.items():
+        assert {f"files/{folder}/{file.name}" for file in place.iterdir()} <= files.keys()
+
+
+def test_no_setting_is_named_that_is_gone() -> None:
+    texts = [file.read_text() for file in CHART.rglob("*") if file.suffix in {".yaml", ".tpl", ".txt"}]
+    named = {name for text in texts for name in re.findall(rf"{PREFIX}[A-Z]+(?:_[A-Z]+)*\b", text)}
+
+    assert named - {f"{PREFIX}PORT", f"{PREFIX}KAFKA", f"{PREFIX}REDIS"} <= {
+        f"{PREFIX}{name.upper()}" for name in Settings.model_fields
+    }
