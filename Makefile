@@ -44,9 +44,8 @@ lint: .venv/.all ## check the style, the format and that uv.lock fits pyproject.
 typecheck: .venv/.all ## check the types
 	.venv/bin/mypy
 
-bench: .venv/.all ## measure the scorer on this machine
-	.venv/bin/python -m benchmarks.short
-	.venv/bin/python -m benchmarks.latency
+bench: .venv/.all ## measure everything on this machine, beside others, into bench-report.md: an hour
+	.venv/bin/python -m benchmarks
 
 bench-short: .venv/.all ## hold the scorer's speed, as a share of the bare model's, against the recorded one
 	.venv/bin/python -m benchmarks.short

@@ -5,13 +5,14 @@ scorer starts, so that the scorers alone set the pace, and every event is scored
 """
 
 import os
+import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from confluent_kafka import Consumer
@@ -24,6 +25,8 @@ from tests.processes import http_get
 from tests.scorers import Deployment, Scorer
 from tests.topics import Topics
 from tests.traffic import Record, produce, traffic
+
+T = TypeVar("T")
 
 #: With it a group of several processes begins when all have joined, not once for each that does.
 JOIN_TOGETHER = "group.initial.rebalance.delay.ms=3000"
@@ -56,13 +59,16 @@ class Run(NamedTuple):
     cpu_us: dict[str, float]  # per event: scorer (all processes), kafka, redis
     stage_us: dict[str, float]  # wall time per event of the scorer's stages, which overlap
     resident_mb: float  # of the largest scorer at its peak
+    redis_bytes: float  # of Redis's memory, per user
 
 
 @contextmanager
 def parts(properties: str = "") -> Iterator[Parts]:
     """Start a broker, with further lines for its ``server.properties``, and a Redis."""
     with tempfile.TemporaryDirectory() as kafka_directory, tempfile.TemporaryDirectory() as redis_directory:
-        started = Parts(KafkaBroker(Path(kafka_directory), properties), RedisServer(Path(redis_directory)))
+        started = Parts(
+            KafkaBroker(Path(kafka_directory), properties, for_long=True), RedisServer(Path(redis_directory))
+        )
         started.redis.start()
         try:
             started.kafka.start()
@@ -122,7 +128,7 @@ def run(on: Parts, of: Backlog, processes: int = 1, **settings: str) -> Run:
     """
     with tempfile.TemporaryDirectory() as directory:
         group = deployment(on, of, Path(directory), **settings)
-        fill(on.redis.url, on.kafka.bootstrap, group.group_id, of.topic, of.users)
+        window_bytes = fill(on.redis.url, on.kafka.bootstrap, group.group_id, of.topic, of.users)
         try:
             for _ in range(processes):
                 group.scorer()
@@ -138,7 +144,23 @@ def run(on: Parts, of: Backlog, processes: int = 1, **settings: str) -> Run:
         {part: 1e6 * (ended.cpu_s[part] - began.cpu_s[part]) / scored for part in ended.cpu_s},
         {stage: 1e6 * seconds / ended.events for stage, seconds in ended.stage_s.items()},
         resident_mb,
+        window_bytes / of.users,
     )
+
+
+def interleaved(variants: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
+    """Measure variants in turns, so that what else the machine does meets all of them; return each one's results."""
+    found: dict[str, list[T]] = {name: [] for name in variants}
+    for number in range(rounds):
+        for name, measure in variants.items():
+            print(f"round {number + 1} of {rounds}: {name}", file=sys.stderr, flush=True)
+            found[name].append(measure())
+    return found
+
+
+def middle(runs: Sequence[Run]) -> Run:
+    """Return the run of the median rate; of an even number the slower one in the middle."""
+    return sorted(runs, key=lambda each: each.events_per_s)[(len(runs) - 1) // 2]
 
 
 def rate(times_ms: Ints) -> float:

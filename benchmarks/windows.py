@@ -22,7 +22,8 @@ _CALL_S = 30.0
 def fill(redis_url: str, bootstrap: str, group_id: str, topic: str, users: int) -> int:
     """Give ``user-0`` to ``user-<users - 1>`` a full window each and every partition the mark 0.
 
-    A scorer of the group then begins with the topic's first record, and finds every user's window.
+    A scorer of the group then begins with the topic's first record, and finds every user's window. With no users, only
+    the marks are there.
 
     Returns:
         The bytes of Redis's memory that the windows take, keys and all.
@@ -43,7 +44,7 @@ def fill(redis_url: str, bootstrap: str, group_id: str, topic: str, users: int) 
                 _save(store, Save(partition, expected.get(partition), step, mine, _full(len(mine))))
                 expected[partition] = step
         for partition, mark in marks.items():
-            _save(store, Save(partition, expected[partition], mark, [], _full(0)))
+            _save(store, Save(partition, expected.get(partition), mark, [], _full(0)))
         return int(client.info("memory")["used_memory"] - before)
 
 
