@@ -5,7 +5,9 @@ from functools import partial
 from statistics import median
 from typing import NamedTuple
 
-from benchmarks.harness import JOIN_TOGETHER, Backlog, Parts, Run, backlog, bare_model, interleaved, parts, run
+from benchmarks.bare import bare_model
+from benchmarks.harness import JOIN_TOGETHER, Backlog, Parts, Run, backlog, parts, run
+from benchmarks.rounds import interleaved
 from benchmarks.section import Row, Size, Table
 from models.bundle import load_bundle, starter
 from models.runtime import MissingRuntimeError, RuntimeName

@@ -12,8 +12,9 @@ from statistics import median
 
 from confluent_kafka import Consumer
 
-from benchmarks.harness import Backlog, Parts, backlog, deployment, parts, peak_resident_mb
+from benchmarks.harness import Backlog, Parts, backlog, deployment, parts
 from benchmarks.section import Row, Size, Table
+from benchmarks.used import peak_resident_mb
 from benchmarks.windows import fill
 
 _ROOT = Path(__file__).parents[1]

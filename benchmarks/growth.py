@@ -7,7 +7,8 @@ from statistics import median
 
 import redis
 
-from benchmarks.harness import JOIN_TOGETHER, Parts, Run, backlog, interleaved, parts, run
+from benchmarks.harness import JOIN_TOGETHER, Parts, Run, backlog, parts, run
+from benchmarks.rounds import interleaved
 from benchmarks.section import Row, Size, Table
 from tests.traffic import Record, traffic
 

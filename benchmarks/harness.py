@@ -4,29 +4,25 @@ Everything runs on this machine at once: Kafka, Redis, the scorers. The backlog 
 scorer starts, so that the scorers alone set the pace, and every event is scored on ten records.
 """
 
-import os
-import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from confluent_kafka import Consumer
 
+from benchmarks.used import cpu_s, peak_resident_mb
 from benchmarks.windows import fill
-from models.bundle import LoadedBundle
 from models.window import Ints
 from tests.brokers import KafkaBroker, RedisServer
 from tests.processes import http_get
 from tests.scorers import Deployment, Scorer
 from tests.topics import Topics
 from tests.traffic import Record, produce, traffic
-
-T = TypeVar("T")
 
 #: With it a group of several processes begins when all have joined, not once for each that does.
 JOIN_TOGETHER = "group.initial.rebalance.delay.ms=3000"
@@ -87,23 +83,6 @@ def backlog(
     return Backlog(topic, partitions, events, users)
 
 
-def bare_model(bundle: LoadedBundle, events: int) -> float:
-    """Return events/s of the runtime alone, on the features of full windows, 4,096 at a time.
-
-    It is the limit: what an engine would reach that did nothing else.
-    """
-    rng = np.random.default_rng(0)
-    spec = bundle.spec
-    features = rng.normal(size=(4096, spec.sequence_length, len(spec.features))).astype(np.float32)
-    lengths = np.full(4096, spec.sequence_length)
-    bundle.runtime.predict(features, lengths)
-    begun = time.perf_counter()
-    rounds = -(-events // 4096)
-    for _ in range(rounds):
-        bundle.runtime.predict(features, lengths)
-    return rounds * 4096 / (time.perf_counter() - begun)
-
-
 def deployment(on: Parts, of: Backlog, directory: Path, **settings: str) -> Deployment:
     """Return a group that has scored nothing yet, with topics of its own; the times of its scores are the broker's."""
     topics = Topics(on.kafka.bootstrap)
@@ -146,21 +125,6 @@ def run(on: Parts, of: Backlog, processes: int = 1, **settings: str) -> Run:
         resident_mb,
         window_bytes / of.users,
     )
-
-
-def interleaved(variants: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
-    """Measure variants in turns, so that what else the machine does meets all of them; return each one's results."""
-    found: dict[str, list[T]] = {name: [] for name in variants}
-    for number in range(rounds):
-        for name, measure in variants.items():
-            print(f"round {number + 1} of {rounds}: {name}", file=sys.stderr, flush=True)
-            found[name].append(measure())
-    return found
-
-
-def middle(runs: Sequence[Run]) -> Run:
-    """Return the run of the median rate; of an even number the slower one in the middle."""
-    return sorted(runs, key=lambda each: each.events_per_s)[(len(runs) - 1) // 2]
 
 
 def rate(times_ms: Ints) -> float:
@@ -241,15 +205,3 @@ def _cpu_s(on: Parts, scorers: Sequence[Scorer]) -> dict[str, float]:
         "kafka": cpu_s(on.kafka.pid),
         "redis": cpu_s(on.redis.pid),
     }
-
-
-def cpu_s(pid: int) -> float:
-    """Return the CPU seconds, user and system, that a process has used; Linux says it."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def peak_resident_mb(pid: int) -> float:
-    """Return the most memory that a process has held, in MB; Linux says it."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6

@@ -13,8 +13,9 @@ from statistics import median
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from benchmarks import training_data
-from benchmarks.harness import Backlog, Parts, backlog, cpu_s, deployment, parts, peak_resident_mb
+from benchmarks.harness import Backlog, Parts, backlog, deployment, parts
 from benchmarks.section import Row, Size, Table
+from benchmarks.used import cpu_s, peak_resident_mb
 from benchmarks.windows import fill
 from models.bundle import load_bundle, starter
 from tests.archivers import Archiving

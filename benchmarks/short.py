@@ -12,7 +12,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from benchmarks.harness import Run, backlog, bare_model, parts, run
+from benchmarks.bare import bare_model
+from benchmarks.harness import Run, backlog, parts, run
 from benchmarks.machine import described
 from models.bundle import load_bundle, starter
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import Consumer
 
-from benchmarks.harness import Backlog, Parts, Run, backlog, middle, parts, run
+from benchmarks.harness import Backlog, Parts, Run, backlog, parts, run
+from benchmarks.rounds import middle
 from benchmarks.section import Row, Size, Table
 from benchmarks.windows import fill
 from models.bundle import LoadedBundle, load_bundle, starter
