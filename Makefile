@@ -10,7 +10,7 @@ HELM := $(shell command -v helm || echo .tools/bin/helm)
 # --inexact: what one target installed, another does not take away
 SYNC = $(UV) sync --frozen --inexact --python "$$($(PYTHON) -c 'import sys; print(sys._base_executable)')"
 
-.PHONY: help demo test docker-test chart-test sbom chaos lint typecheck bench bench-short
+.PHONY: help demo test docker-test chart-test sbom audit chaos lint typecheck bench bench-short
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | expand -t 14
@@ -32,6 +32,9 @@ sbom: | $(UV) ## list what each image is made of, in dist/, as CycloneDX
 	$(UV) export --quiet --frozen --no-dev --format cyclonedx1.5 --output-file dist/serving.cdx.json
 	$(UV) export --quiet --frozen --no-dev --format cyclonedx1.5 --extra archive --output-file dist/archive.cdx.json
 	$(UV) export --quiet --frozen --no-dev --format cyclonedx1.5 --extra training --output-file dist/training.cdx.json
+
+audit: | $(UV) ## look the packages of uv.lock up among known faults; needs the internet
+	$(UV) audit --frozen
 
 chaos: .venv/.all ## break things for an hour or two, and ask the oracle; TENFOLD_CHAOS_SEED=... repeats a run
 	.venv/bin/python -m tests.chaos --report chaos-report.md

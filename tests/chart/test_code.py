@@ -34,6 +34,7 @@ pytestmark = pytest.mark.chart
 
 DASHBOARDS = ROOT / "deploy" / "grafana" / "dashboards"
 FILLED_IN = "what-the-reference-leads-to"
+SETS = {file.stem: file for file in VALUES}
 MONITORED = [file for file in VALUES if yaml.safe_load(file.read_text()).get("prometheusRule", {}).get("enabled")]
 OWN_ALERTS = {"TenfoldProfilesJobLate"}
 
@@ -51,7 +52,7 @@ def test_the_settings_of_every_role_are_taken(documents: list[Document], monkeyp
 def test_passwords_come_out_of_secrets(documents: list[Document], monkeypatch: pytest.MonkeyPatch) -> None:
     for pod in pods_of(documents).values():
         variables = environment_of(pod)
-        secret = {name for name, each in variables.items() if "secretKeyRef" in each.get("valueFrom", {})}
+        secret = set(secrets_of(pod))
         assert {name for name in variables if re.search("PASSWORD|USERNAME|TOKEN|_KEY|_PEM", name)} == secret
         with monkeypatch.context() as clean:
             for name, variable in variables.items():
@@ -62,15 +63,26 @@ def test_passwords_come_out_of_secrets(documents: list[Document], monkeypatch: p
     assert of_kind(documents, "Secret") == []
 
 
-def test_an_account_of_a_role_wins_over_the_one_of_all() -> None:
-    [secure] = [file for file in VALUES if file.stem == "secure"]
-    for role, pod in pods_of(render(secure)).items():
-        secrets = {
-            variable["valueFrom"]["secretKeyRef"]["name"]
-            for variable in environment_of(pod).values()
-            if "secretKeyRef" in variable.get("valueFrom", {})
-        }
-        assert secrets == {role}
+def secrets_of(pod: Document) -> dict[str, str]:
+    """Return the Secret that each variable comes out of."""
+    found = {name: each.get("valueFrom", {}).get("secretKeyRef") for name, each in environment_of(pod).items()}
+    return {name: reference["name"] for name, reference in found.items() if reference}
+
+
+def test_every_role_can_have_an_account_of_its_own() -> None:
+    for role, pod in pods_of(render(SETS["secure"])).items():
+        assert set(secrets_of(pod).values()) == {role}
+
+
+def test_the_account_of_a_role_wins_over_that_of_all() -> None:
+    pods = pods_of(render(SETS["everything"]))
+    password, user = "TENFOLD_KAFKA__SASL_PASSWORD", "TENFOLD_KAFKA__SASL_USERNAME"
+
+    assert {role: secrets_of(pods[role])[password] for role in ("scorer", "archiver")} == {
+        "scorer": "scorer",
+        "archiver": "kafka-user",
+    }
+    assert secrets_of(pods["scorer"])[user] == "kafka-user"
 
 
 def test_the_instance_is_the_pods_name(documents: list[Document]) -> None:
