@@ -91,6 +91,7 @@ REFUSED = {
     "archiver.enabled needs an archive": "archiver: {enabled: true}",
     "training.enabled needs a store": "{training: {enabled: true}, archive: {volume: {nfs: {server: a, path: /}}}}",
     "has to be below /data": "{archiver: {enabled: true}, archive: {url: /srv}}",
+    "profiles are put beside it": "{archiver: {enabled: true}, archive: {url: /data}}",
     "less than keda.minReplicas": "keda: {enabled: true, minReplicas: 3, maxReplicas: 2}",
     "/profiles/schedule": "profiles: {schedule: daily}",
 }

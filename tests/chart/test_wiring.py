@@ -35,6 +35,14 @@ def test_a_set_and_its_service_choose_its_own_pods_and_no_others(documents: list
             assert chosen == [labels["app.kubernetes.io/component"]]
 
 
+def test_a_rollout_takes_one_pod_at_a_time_and_waits_until_it_scores(documents: list[Document]) -> None:
+    for stateful in of_kind(documents, "StatefulSet"):
+        pod = stateful["spec"]["template"]
+        assert stateful["spec"]["updateStrategy"] == {"type": "RollingUpdate"}
+        assert container_of(pod)["readinessProbe"]["httpGet"]["path"] == "/readyz"
+        assert pod["spec"]["terminationGracePeriodSeconds"] >= 30, "a killed pod leaves its transaction open"
+
+
 def test_the_budget_is_of_the_scorers(documents: list[Document]) -> None:
     [budget] = of_kind(documents, "PodDisruptionBudget")
     selector = budget["spec"]["selector"]["matchLabels"]

@@ -14,8 +14,8 @@ training: {image: training, model: write, archive: read}
 {{- if not $value }}{{ fail (printf "%s is not set: it has no default" $what) }}{{ end }}
 {{- end }}
 {{- $local := hasPrefix "/" .Values.archive.url }}
-{{- if and $local (ne .Values.archive.url "/data") (not (hasPrefix "/data/" .Values.archive.url)) }}
-{{- fail "archive.url: a directory has to be below /data, where archive.volume is mounted" }}
+{{- if and $local (not (hasPrefix "/data/" .Values.archive.url)) }}
+{{- fail "archive.url: a directory has to be below /data, where archive.volume is mounted; profiles are put beside it" }}
 {{- end }}
 {{- $wanting := list }}
 {{- range $role := list "archiver" "profiles" "compaction" "training" }}
