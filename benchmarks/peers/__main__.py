@@ -5,16 +5,12 @@ Kafka, Redis and the engines share this machine; the backlog is there before an 
 
 import argparse
 import json
-import tempfile
-from pathlib import Path
 
+from benchmarks.harness import JOIN_TOGETHER, backlog, parts
 from benchmarks.peers.engines import keras_loop, quix, tenfold
 from benchmarks.peers.environment import make_environment
 from benchmarks.peers.measure import measure
-from benchmarks.peers.run import JOIN_DELAY_MS, PARTITIONS
-from tests.brokers import KafkaBroker, RedisServer
-from tests.topics import Topics
-from tests.traffic import produce, traffic
+from benchmarks.peers.run import PARTITIONS
 
 
 def main() -> None:
@@ -32,19 +28,10 @@ def main() -> None:
         *(quix(python, processes, interval_s) for interval_s in (5, 0.02) for processes in (1, 2)),
         keras_loop(python),
     ]
-    with tempfile.TemporaryDirectory() as kafka_directory, tempfile.TemporaryDirectory() as redis_directory:
-        kafka = KafkaBroker(Path(kafka_directory), f"group.initial.rebalance.delay.ms={JOIN_DELAY_MS}", for_long=True)
-        redis_server = RedisServer(Path(redis_directory))
-        try:
-            redis_server.start()
-            kafka.start()
-            topic = Topics(kafka.bootstrap).create("transactions", PARTITIONS)
-            produce(kafka.bootstrap, topic, traffic(arguments.events, arguments.users, seed=1, bad_share=0))
-            for result in measure(kafka.bootstrap, redis_server.url, topic, engines, arguments.rounds):
-                print(json.dumps(result))
-        finally:
-            kafka.discard()
-            redis_server.discard()
+    with parts(JOIN_TOGETHER) as on:
+        topic = backlog(on, arguments.events, arguments.users, PARTITIONS).topic
+        for result in measure(on.kafka.bootstrap, on.redis.url, topic, engines, arguments.rounds):
+            print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -74,15 +74,14 @@ def check(engine: str, output: Iterable[Message], expected: Scores, comparable: 
     miscounted = [t for t in expected.keys() | found.keys() if len(expected.get(t, ())) != len(found.get(t, ()))]
     if miscounted:
         raise DisagreementError(f"{engine}: {len(miscounted)} transactions without one score each, as {miscounted[0]}")
-    differences = [
-        (abs(score - right), transaction)
-        for transaction in comparable
-        for score, right in zip(found[transaction], expected[transaction], strict=True)
-    ]
-    largest, transaction = max(differences, default=(0.0, None))
-    if largest > TOLERANCE:
-        raise DisagreementError(f"{engine}: {transaction} is scored {found[transaction]}, not {expected[transaction]}")
-    return Agreement(len(differences), largest)
+    compared, largest = 0, 0.0
+    for transaction in comparable:
+        for score, right in zip(found[transaction], expected[transaction], strict=True):
+            difference = abs(score - right)
+            if not difference <= TOLERANCE:  # NaN is not
+                raise DisagreementError(f"{engine}: {transaction} is scored {score}, not {right}")
+            compared, largest = compared + 1, max(largest, difference)
+    return Agreement(compared, largest)
 
 
 def _transaction(record: Message) -> Transaction:

@@ -53,4 +53,4 @@ def keras_loop(python: Path) -> Engine:
         arguments += ["--redis-url", place.redis_url, "--group", place.group]
         return Command([*arguments, "--input", place.input, "--output", place.output], _ENVIRONMENT)
 
-    return Engine("Keras loop", version_of("keras"), "model.predict per event", 1, command, warm_up=20, excerpt=150)
+    return Engine("Keras loop", version_of("keras"), "model.predict per event", 1, command, excerpt=160)

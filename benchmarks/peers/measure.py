@@ -92,8 +92,8 @@ def _expected(records: Iterable[Message]) -> tuple[Scores, set[Transaction]]:
 def _excerpt(bootstrap: str, records: list[Message], topics: Topics, engine: Engine) -> Backlog:
     """Make a topic of the first events of a few users, as many as the engine takes."""
     users = set(list(dict.fromkeys(record.key() for record in records))[:_EXCERPT_USERS])
-    taken = [record for record in records if record.key() in users][: engine.warm_up + engine.excerpt]
-    if len(taken) < engine.warm_up + engine.excerpt:
+    taken = [record for record in records if record.key() in users][: engine.excerpt]
+    if len(taken) < engine.excerpt:
         raise ValueError(f"{len(users)} users have {len(taken)} events, too few for {engine.name}: give the topic more")
     topic = topics.create("excerpt", PARTITIONS)
     producer = Producer({"bootstrap.servers": bootstrap, "partitioner": "murmur2_random"})

@@ -1,10 +1,9 @@
 """One run: some processes of an engine score the backlog of a topic, and are timed by what the broker notes.
 
-The output topic is stamped by the broker (LogAppendTime). A rate is of the time between the first and the last output
-record, so that starting, joining the group and waiting for a last commit are not in it.
+The output topic is stamped by the broker (LogAppendTime), and a rate is taken from those stamps, the first tenth left
+out: starting, joining the group and waiting for a last commit are not in it.
 """
 
-import os
 import signal
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -15,18 +14,19 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+import numpy as np
 from confluent_kafka import Consumer, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource
 
+from benchmarks.harness import rate
+from benchmarks.used import cpu_s
 from tests.oracle import read_topic
 from tests.processes import ChildProcess
 from tests.topics import Topics
 
-#: Processes that are started together have joined the group by then, and nobody has to hand partitions over.
-JOIN_DELAY_MS = 3000
-
 PARTITIONS = 4  # of input and output
 
+_JOIN_DELAY_MS = 3000  # processes that are started together have joined by then
 _START_S, _RUN_S, _REQUEST_S = 120.0, 1200.0, 30.0
 
 
@@ -59,15 +59,14 @@ class Engine:
     variant: str
     processes: int
     command: Callable[[Place, int], Command]
-    warm_up: int = 0  # output records before the timing begins
-    excerpt: int = 0  # events that it is timed on, of a few users of the topic; 0 is the topic
+    excerpt: int = 0  # events that it is given, of a few users of the topic; 0 is the topic
 
 
 @dataclass(frozen=True)
 class Timed:
     """What a run took."""
 
-    events: int  # without the warm-up
+    events: int
     events_per_s: float
     cpu_us_per_event: float  # of the processes together, from the first output on
     least_busy: float  # CPU of the process that used least, against the processes' mean: 1 where all did alike
@@ -94,22 +93,28 @@ def run(bootstrap: str, redis_url: str, topic: str, engine: Engine) -> tuple[Tim
             place = Place(bootstrap, redis_url, f"bench-{name}", topic, output, dead_letters, Path(directory))
             commands = [engine.command(place, number) for number in range(engine.processes)]
             with closing(_Progress(place)) as progress, _started(commands, place.directory) as processes:
-                processes[0].wait_until(lambda: progress.written() > engine.warm_up, _START_S)
-                written, before = progress.written(), [_cpu_s(process.pid) for process in processes]
-                for process in processes:
-                    process.wait_until(lambda: progress.left() == 0, _RUN_S)
-                used = [_cpu_s(process.pid) - start for process, start in zip(processes, before, strict=True)]
+                processes[0].wait_until(lambda: progress.written() > 0, _START_S)
+                written, before = progress.written(), [cpu_s(process.pid) for process in processes]
+                _wait_until_scored(processes, progress)
+                used = [cpu_s(process.pid) - start for process, start in zip(processes, before, strict=True)]
         records = read_topic(bootstrap, output)
     finally:
         topics.delete_all()
-    stamps = sorted(record.timestamp()[1] for record in records)[engine.warm_up :]
     timed = Timed(
-        len(stamps),
-        1000 * (len(stamps) - 1) / (stamps[-1] - stamps[0]),
+        len(records),
+        rate(np.sort(np.array([record.timestamp()[1] for record in records]))),
         1e6 * sum(used) / (len(records) - written),
         min(used) / fmean(used),
     )
     return timed, records
+
+
+def _wait_until_scored(processes: list[ChildProcess], progress: "_Progress") -> None:
+    def over() -> bool:
+        return progress.left() == 0 or not all(process.running for process in processes)
+
+    for process in processes:  # one that has ended says so, with its last lines
+        process.wait_until(lambda this=process: this.running and over(), _RUN_S)
 
 
 @contextmanager
@@ -162,14 +167,8 @@ def _check_join_delay(bootstrap: str) -> None:
     for broker in admin.list_topics(timeout=_REQUEST_S).brokers:
         resource = ConfigResource(ConfigResource.Type.BROKER, str(broker))
         delay_ms = int(admin.describe_configs([resource])[resource].result(_REQUEST_S)[name].value)
-        if delay_ms < JOIN_DELAY_MS:
+        if delay_ms < _JOIN_DELAY_MS:
             raise UnfitBrokerError(
                 f"broker {broker} has {name}={delay_ms}, so that processes started together join one after the other "
-                f"and the figures would hold a rebalance: set it to {JOIN_DELAY_MS} at least"
+                f"and the figures would hold a rebalance: set it to {_JOIN_DELAY_MS} at least"
             )
-
-
-def _cpu_s(pid: int) -> float:
-    """Return the CPU time that a process has used, in user and kernel mode, its ended children included (Linux)."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")

@@ -6,9 +6,12 @@ import tomllib
 from pathlib import Path
 
 import numpy as np
+import pytest
+from confluent_kafka import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.peers.agreement import DisagreementError, check, in_order
 from benchmarks.peers.event_window import FEATURES, arrive, features, step_of
 from models.features import step_features
 from models.hashing import transaction_hash
@@ -55,6 +58,49 @@ def test_a_peer_computes_the_features_that_the_engine_computes(stream: list[dict
     for event, row, length in zip(stream, expected, scored.lengths, strict=True):
         window, packed = arrive(packed, step_of(json.loads(json.dumps(event))))
         np.testing.assert_allclose(features(window)[0], row[:length], rtol=1e-5, atol=1e-5)
+
+
+def record(user: str, number: int, **fields: object) -> Message:
+    return Message(key=user.encode(), value=json.dumps({"transaction_id": f"t-{number}", **fields}).encode())
+
+
+EXPECTED = {(b"a", "t-1"): [0.25, 0.25], (b"b", "t-1"): [0.5]}  # one user's id is repeated
+RIGHT = [("a", 0.25), ("b", 0.50005), ("a", 0.25)]
+
+
+def test_an_engine_agrees_that_gives_each_transaction_its_score() -> None:
+    output = [record(user, 1, fraud_probability=score) for user, score in RIGHT]
+
+    agreement = check("engine", output, EXPECTED, set(EXPECTED))
+
+    assert agreement.compared == 3
+    assert agreement.largest_difference == pytest.approx(5e-5)
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [RIGHT[1:], [*RIGHT, ("b", 0.5)], [*RIGHT, ("c", 0.5)], [("a", 0.25), ("b", 0.5002), ("a", 0.25)]],
+    ids=["left out", "twice", "of nobody", "off"],
+)
+def test_an_engine_does_not_agree_that(scores: list[tuple[str, float]]) -> None:
+    output = [record(user, 1, fraud_probability=score) for user, score in scores]
+
+    with pytest.raises(DisagreementError):
+        check("engine", output, EXPECTED, set(EXPECTED))
+
+
+def test_an_engine_does_not_agree_by_what_is_no_number() -> None:
+    output = [record("a", 1, fraud_probability=float("nan"))]
+
+    with pytest.raises(DisagreementError):
+        check("engine", output, {(b"a", "t-1"): [0.5]}, {(b"a", "t-1")})
+
+
+def test_lists_in_order_of_arrival_are_compared_until_a_user_sends_something_late_or_again() -> None:
+    arrivals = [("a", 1, 10), ("b", 2, 10), ("a", 3, 10), ("a", 4, 9), ("b", 5, 30), ("a", 6, 40), ("b", 2, 50)]
+    backlog = [record(user, number, created_at=timestamp(at_ms)) for user, number, at_ms in arrivals]
+
+    assert in_order(backlog) == {(b"a", "t-1"), (b"a", "t-3"), (b"b", "t-5")}
 
 
 def test_the_peers_packages_are_pinned_by_hash() -> None:
