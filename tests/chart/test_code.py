@@ -17,6 +17,8 @@ from stream.health import Health, serve
 from stream.settings import PREFIX, Settings, load
 from tests.chart.charts import (
     CHART,
+    NAMESPACE,
+    RELEASE,
     ROOT,
     VALUES,
     Document,
@@ -158,19 +160,51 @@ def test_rules_and_dashboards_are_those_of_deploy(values: Path) -> None:
     assert dict(shown) == {file.name: file.read_text() for file in DASHBOARDS.glob("*.json")}
 
 
-@pytest.mark.parametrize("values", MONITORED, ids=lambda file: file.stem)
-def test_prometheus_accepts_the_rules_and_each_has_its_page(values: Path, tmp_path: Path) -> None:
-    [rule] = of_kind(render(values), "PrometheusRule")
-    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": rule["spec"]["groups"]}))
-    promtool = require_program("promtool")
-    ran = subprocess.run(
-        [promtool, "check", "rules", tmp_path / "rules.yml"], capture_output=True, text=True, check=False
-    )
+@pytest.fixture
+def rules(tmp_path: Path) -> Path:
+    """The rules that a cluster would be given, as a file of Prometheus'."""
+    [rule] = of_kind(render(SETS["production"]), "PrometheusRule")
+    file = tmp_path / "rules.yml"
+    file.write_text(yaml.safe_dump({"groups": rule["spec"]["groups"]}))
+    return file
 
+
+def promtool(*arguments: str | Path) -> None:
+    ran = subprocess.run([require_program("promtool"), *arguments], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    for group in rule["spec"]["groups"]:
-        for each in group["rules"]:
-            assert "alert" not in each or (ROOT / each["annotations"]["runbook"]).is_file()
+
+
+def own_alert(rules: Path) -> Document:
+    """Return the alert that the chart has beside those of deploy/prometheus."""
+    alerts = [each for group in yaml.safe_load(rules.read_text())["groups"] for each in group["rules"]]
+    [own] = [each for each in alerts if each.get("alert") in OWN_ALERTS]
+    found: Document = own
+    return found
+
+
+def test_prometheus_accepts_the_rules(rules: Path) -> None:
+    promtool("check", "rules", rules)
+
+
+def test_the_charts_own_alert_has_a_page_that_names_it(rules: Path) -> None:
+    own = own_alert(rules)
+
+    assert f"`{own['alert']}`" in (ROOT / own["annotations"]["runbook"]).read_text()
+
+
+@pytest.mark.parametrize(("metric", "hours"), [("status_last_successful_time", 28), ("created", 28), ("created", 26)])
+def test_a_job_that_does_not_succeed_is_told_of(rules: Path, metric: str, hours: int) -> None:
+    own, job = own_alert(rules), {"namespace": NAMESPACE, "cronjob": f"{RELEASE}-profiles"}
+    told = {"exp_labels": own["labels"] | job, "exp_annotations": own["annotations"]}
+    labels = ",".join(f'{name}="{value}"' for name, value in job.items())
+    series = {"series": f"kube_cronjob_{metric}{{{labels}}}", "values": "0x400"}
+    expected = [told] if hours > 27 else []  # 26 hours late, for one more
+    case = {"alertname": own["alert"], "eval_time": f"{hours}h", "exp_alerts": expected}
+    test = {"interval": "5m", "input_series": [series], "alert_rule_test": [case]}
+    file = rules.with_name("test.yml")
+    file.write_text(yaml.safe_dump({"rule_files": [rules.name], "evaluation_interval": "5m", "tests": [test]}))
+
+    promtool("test", "rules", file)
 
 
 def test_a_package_holds_the_files_and_no_links(tmp_path: Path) -> None:
