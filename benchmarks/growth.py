@@ -1,6 +1,7 @@
 """Section 4: what becomes of speed and memory when something grows: users, partitions, batches, processes, one user."""
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from statistics import median
@@ -10,6 +11,7 @@ import redis
 from benchmarks.harness import JOIN_TOGETHER, Parts, Run, backlog, parts, run
 from benchmarks.rounds import interleaved
 from benchmarks.section import Row, Size, Table
+from stream.contract import timestamp
 from tests.traffic import Record, traffic
 
 _USERS = 5_000
@@ -61,22 +63,32 @@ def _processes(on: Parts, size: Size) -> Table:
 def _hot_user(on: Parts, size: Size) -> Table:
     waiting = {
         "even": backlog(on, size.events, _USERS),
-        "half are one user's": backlog(on, size.events, _USERS, records=_hot(size.events, every=2)),
-        "all are one user's": backlog(on, size.events, _USERS, records=_hot(size.events, every=1)),
+        "half are one user's, in order": backlog(on, size.events, _USERS, records=_hot(size.events, 2, late=False)),
+        "half are one user's": backlog(on, size.events, _USERS, records=_hot(size.events, 2, late=True)),
+        "all are one user's, in order": backlog(on, size.events, _USERS, records=_hot(size.events, 1, late=False)),
+        "all are one user's": backlog(on, size.events, _USERS, records=_hot(size.events, 1, late=True)),
     }
     variants = {name: partial(run, on, its) for name, its in waiting.items()}
-    return _table(
-        "Events", variants, size, "One process; one user's events are one partition's, and are scored in order."
-    )
+    return _table("Events", variants, size, _HOT_NOTE)
 
 
-def _hot(events: int, every: int) -> Iterator[Record]:
+_HOT_NOTE = (
+    "One process; a user's events are scored in order, on one partition. Of the events a twentieth is late and one in "
+    "fifty repeats an earlier one, but for the user's own where it says in order."
+)
+
+
+def _hot(events: int, every: int, *, late: bool) -> Iterator[Record]:
+    """Yield transactions of which each so-manieth is ``user-0``'s."""
+    now_ms = time.time_ns() // 1_000_000 - 3_600_000
     for number, record in enumerate(traffic(events, _USERS, seed=1, bad_share=0)):
-        if number % every == 0:
-            value = json.loads(record.value or b"") | {"user_id": "user-0"}
-            yield Record(b"user-0", json.dumps(value).encode(), bad=False)
-        else:
+        if number % every:
             yield record
+            continue
+        value = json.loads(record.value or b"") | {"user_id": "user-0"}
+        if not late:
+            value |= {"transaction_id": f"hot-{number}", "created_at": timestamp(now_ms + number // 3)}
+        yield Record(b"user-0", json.dumps(value).encode(), bad=False)
 
 
 def _table(title: str, variants: Mapping[str, Callable[[], Run]], size: Size, note: str = "") -> Table:
