@@ -16,12 +16,12 @@ class Costs:
 
     scorer_us: float = 75.0  # CPU of the scorer
     kafka_us: float = 21.0  # CPU of Kafka: the payment read, the score and its transaction appended
-    redis_us: float = 12.0  # of Redis's one thread, with a million windows: with ten thousand it is a third
+    redis_us: float = 25.0  # of Redis's one thread, with ten million windows: with ten thousand it is a sixth
     process_rate: float = 11_600.0  # events/s of one scorer
     user_rate: float = 1_500.0  # events/s when all are one user's, a twentieth of them late
     payment_bytes: float = 172.0  # in the log
     score_bytes: float = 392.0  # in the log
-    user_bytes: float = 527.0  # of Redis's memory: a full window, its key, their overhead
+    user_bytes: float = 529.0  # of Redis's memory: a full window, its key, their overhead
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,10 @@ LOADS = (Load(1_000, 1_000_000), Load(50_000, 20_000_000), Load(1_000_000, 300_0
 def plan(load: Load, costs: Costs, given: Assumptions) -> Plan:
     """Return what a load needs."""
     used, peak = 1 - given.headroom, load.events_per_s
-    processes = max(2, ceil(peak / (costs.process_rate * used)))  # two, so that one may go
     redis_cpus = peak * costs.redis_us / 1e6 / used  # a Redis has one thread
     memory_gb = load.users * costs.user_bytes / 1e9 / used
     cells = max(1, ceil(redis_cpus), ceil(memory_gb / given.node_memory_gb))
+    processes = _multiple(max(2 * cells, ceil(peak / (costs.process_rate * used))), cells)  # two, so that one may go
     # who appends the payments and who reads the scores costs as much again, and so does each follower
     kafka_cores = peak * costs.kafka_us * (1 + given.replication) / 1e6 / used
     network_mb_s = _network_bytes(costs, given) * peak / 1e6
@@ -94,7 +94,7 @@ def plan(load: Load, costs: Costs, given: Assumptions) -> Plan:
         scorer_processes=processes,
         scorer_cores=max(processes, ceil(peak * costs.scorer_us / 1e6 / used)),
         cells=cells,
-        partitions=_multiple(given.spare_partitions * processes, cells),
+        partitions=given.spare_partitions * processes,
         redis_memory_gb=round(memory_gb * given.redis_copies, 1),
         redis_nodes=cells * given.redis_copies,
         kafka_cores=max(given.replication, ceil(kafka_cores)),
