@@ -22,7 +22,7 @@ from stream.answers import Answers, answer
 from stream.clients import consumer_config
 from stream.contract import timestamp
 from stream.encode import Output
-from stream.microbatch import MicroBatch, prepare, score
+from stream.microbatch import MicroBatch, fetch, prepare, score
 from stream.publisher import TransactionalPublisher
 from stream.settings import Settings, load
 from stream.window_store import Mark, WindowStore, open_store
@@ -92,7 +92,9 @@ def _profile(on: Parts, waiting: Backlog, bundle: LoadedBundle) -> tuple[list[Ro
         consumer.subscribe([waiting.topic])
         while events < waiting.events:
             batch = _fetch(consumer, settings, marks, clock)
-            scored = score(prepare(batch, clock), store, bundle, before=None, timer=clock)
+            prepared = prepare(batch, clock)
+            fetched = fetch(prepared, store, before=None, timer=clock)
+            scored = score(prepared, fetched, bundle, before=None, timer=clock)
             with clock("encode"):
                 answers = answer(scored, bundle.spec, timestamp(time.time_ns() // 1_000_000))
             _publish(publisher, batch, answers, clock)

@@ -144,37 +144,54 @@ def prepare(batch: MicroBatch, timer: Timer) -> Prepared:
     return Prepared(batch, decoded, by_partition, windows)
 
 
-def score(
-    prepared: Prepared,
-    store: Store,
-    model: Model,
-    *,
-    before: Scored | None,
-    timer: Timer,
-    tables: ProfileTables | None = None,
-) -> Scored:
-    """Score a micro-batch.
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What the store had for a micro-batch when it was asked."""
 
-    Args:
-        prepared: the records.
-        store: where the windows are, and the profiles.
-        model: what scores them.
-        before: the batch before, while its windows may not be in the store yet.
-        timer: times the stages load, advance and model.
-        tables: the profiles' tables, where the model reads them.
+    loaded: dict[int, Loaded]  # by partition: mark, and the windows of the users that the batch before does not touch
+    found: Found | None  # profiles, where the model reads them
+
+
+def fetch(
+    prepared: Prepared, store: Store, *, before: Prepared | None, timer: Timer, tables: ProfileTables | None = None
+) -> Fetched:
+    """Read windows and profiles for a micro-batch, as soon as all batches but the one ``before`` it are saved.
+
+    The windows of users of the batch before are not asked for: it will change them.
 
     Raises:
-        MarkMovedError: a partition's windows are not where the batch starts.
-        ModelFailedError: the model fails on every input.
         redis.RedisError: the store does not answer.
     """
     decoded = prepared.decoded
     with timer("load"):
         lookup = None if tables is None else _lookup(decoded, tables)
-        loaded = _load(prepared, store, before, lookup)
+        requests = [
+            Load(partition, start.epoch, _unknown(prepared.rows[partition], before, partition))
+            for partition, start in prepared.batch.starts.items()
+        ]
+        answers = store.load(requests, lookup)
         while lookup is not None and lookup.found is None:  # tables were published in between
             store.load([], lookup)
-    found = lookup.found if lookup else None
+    loaded = {request.partition: answer for request, answer in zip(requests, answers, strict=True)}
+    return Fetched(loaded, lookup.found if lookup else None)
+
+
+def score(prepared: Prepared, fetched: Fetched, model: Model, *, before: Scored | None, timer: Timer) -> Scored:
+    """Score a micro-batch.
+
+    Args:
+        prepared: the records.
+        fetched: what :func:`fetch` has read for them, with the same batch before.
+        model: what scores them.
+        before: the batch before, while its windows may not be in the store yet.
+        timer: times the stages advance and model.
+
+    Raises:
+        MarkMovedError: a partition's windows are not where the batch starts.
+        ModelFailedError: the model fails on every input.
+    """
+    decoded, found = prepared.decoded, fetched.found
+    loaded = _windows(prepared, fetched.loaded, before)
     context = None if found is None else _context(decoded, found, model)
     states, scored, probabilities, scorable = _advance_and_score(prepared, loaded, context, model, timer)
     unscorable = decoded.rows[~scorable]
@@ -209,25 +226,29 @@ def _context(decoded: Decoded, found: Found, model: Model) -> Floats32:
     return context_columns(Profiled(merchants, users, decoded.records["amount"]), model.spec.context)
 
 
-def _load(prepared: Prepared, store: Store, before: Scored | None, beside: Beside | None) -> dict[int, Windows]:
+def _unknown(rows: dict[bytes, int], before: Prepared | None, partition: int) -> list[bytes]:
+    """Return the users of a partition that the batch before does not touch."""
+    touched = before.rows.get(partition, {}) if before else {}
+    return [user for user in rows if user not in touched]
+
+
+def _windows(prepared: Prepared, loaded: Mapping[int, Loaded], before: Scored | None) -> dict[int, Windows]:
     """Return each partition's windows, those of the batch before from memory."""
-    batch, rows = prepared.batch, prepared.rows
+    batch = prepared.batch
     in_memory = before.states if before else {}
     ends_before = before.batch.ends if before else {}
-    requests = []
-    for partition, start in batch.starts.items():
-        known = in_memory[partition].rows if partition in in_memory else {}
-        requests.append(Load(partition, start.epoch, [user for user in rows[partition] if user not in known]))
     moved, windows = [], {}
-    for request, answer in zip(requests, store.load(requests, beside), strict=True):
-        partition, start = request.partition, batch.starts[request.partition]
+    for partition, start in batch.starts.items():
+        rows, answer = prepared.rows[partition], loaded[partition]
         expected = [start]
         if before and partition in in_memory:
             expected.append(before.batch.starts[partition])  # not saved yet
         if answer.mark not in expected or ends_before.get(partition, start) != start:
             moved.append(partition)
         elif partition in in_memory:
-            windows[partition] = _merge(rows[partition], in_memory[partition], request.users, answer.windows)
+            known = in_memory[partition]
+            asked = [user for user in rows if user not in known.rows]
+            windows[partition] = _merge(rows, known, asked, answer.windows)
         else:
             windows[partition] = answer.windows
     if moved:

@@ -2,7 +2,7 @@
 
 While the loop fetches and decodes a batch, the one before it is scored, and the one before that is published and saved.
 Each stage takes the batches in order, and a batch whose predecessor did not get through does not get through either.
-A batch is scored once all but its predecessor are saved; the predecessor's windows it takes from memory.
+The windows of a batch are read once all but its predecessor are saved; the predecessor's it takes from memory.
 """
 
 import time
@@ -19,7 +19,7 @@ from stream.answers import Answers, answer
 from stream.contract import timestamp
 from stream.errors import TenfoldError
 from stream.metrics import Metrics
-from stream.microbatch import MarkMovedError, MicroBatch, Model, Prepared, Scored, score
+from stream.microbatch import Fetched, MarkMovedError, MicroBatch, Model, Prepared, Scored, fetch, score
 from stream.profiles import ProfileTables
 from stream.publisher import NotPublishedError, ProducerLostError, Publisher
 from stream.window_store import WindowStore
@@ -48,7 +48,7 @@ class Settled(NamedTuple):
 
 
 class _Underway(NamedTuple):
-    batch: MicroBatch
+    prepared: Prepared
     scored: Future[Scored]
     finished: Future[None]
 
@@ -71,6 +71,7 @@ class Pipeline:
         tables: ProfileTables | None = None,
     ) -> None:
         self._open_publisher, self._store, self._model, self._metrics = open_publisher, store, model, metrics
+        self._fetching: Executor = ThreadPoolExecutor(1, "load") if beside else _Here()
         self._scoring: Executor = ThreadPoolExecutor(1, "score") if beside else _Here()
         self._publishing: Executor = ThreadPoolExecutor(1, "publish") if beside else _Here()
         self._publisher: Publisher | None = None
@@ -103,9 +104,10 @@ class Pipeline:
             raise AssertionError("a batch is submitted with a producer")
         before = self._underway[-1] if self._underway else None
         one_before = self._underway[-2] if len(self._underway) > 1 else None
-        scored = self._scoring.submit(self._score, prepared, before, one_before)
+        fetched = self._fetching.submit(self._fetch, prepared, before, one_before)
+        scored = self._scoring.submit(self._score, prepared, fetched, before)
         finished = self._publishing.submit(self._finish, scored, before, self._publisher)
-        self._underway.append(_Underway(prepared.batch, scored, finished))
+        self._underway.append(_Underway(prepared, scored, finished))
 
     def settle(self, room: int = 0) -> Settled:
         """Wait until no more than ``room`` batches are on their way; once one has failed, for all of them.
@@ -116,7 +118,7 @@ class Pipeline:
         """
         settled = Settled([], [], None)
         while self._underway and (settled.failed or len(self._underway) > room or self._underway[0].finished.done()):
-            batch, _, finished = self._underway.popleft()
+            prepared, _, finished = self._underway.popleft()
             try:
                 finished.result()
             except (
@@ -128,15 +130,16 @@ class Pipeline:
                 UnknownWindowFormatError,
                 redis.RedisError,
             ) as error:
-                settled.failed.append(batch)
+                settled.failed.append(prepared.batch)
                 settled = settled._replace(error=settled.error or error)
             else:
-                settled.through.append(batch)
+                settled.through.append(prepared.batch)
         self._learn(settled)
         return settled
 
     def close(self) -> None:
         """Let go of the producer."""
+        self._fetching.shutdown()
         self._scoring.shutdown()
         self._publishing.shutdown()
         self._close_publisher()
@@ -149,12 +152,15 @@ class Pipeline:
         elif settled.through:
             self._truncate = False
 
-    def _score(self, prepared: Prepared, before: _Underway | None, one_before: _Underway | None) -> Scored:
+    def _fetch(self, prepared: Prepared, before: _Underway | None, one_before: _Underway | None) -> Fetched:
         if one_before is not None:
             _through(one_before.finished)
+        touched = None if before is None else before.prepared
+        return fetch(prepared, self._store, before=touched, timer=self._metrics.timer, tables=self._tables)
+
+    def _score(self, prepared: Prepared, fetching: Future[Fetched], before: _Underway | None) -> Scored:
         known = None if before is None else _through(before.scored)
-        tables = self._tables
-        return score(prepared, self._store, self._model, before=known, timer=self._metrics.timer, tables=tables)
+        return score(prepared, fetching.result(), self._model, before=known, timer=self._metrics.timer)
 
     def _finish(self, scoring: Future[Scored], before: _Underway | None, publisher: Publisher) -> None:
         if before is not None:

@@ -160,8 +160,8 @@ def _tune_interpreter() -> None:
     gc.collect()
     gc.freeze()  # what is loaded by now stays; looking through it again and again finds nothing
     gc.set_threshold(50_000, 20, 100)  # a batch makes tens of thousands of objects and lets go of them by itself
-    # the loop waits for the publishing thread at most so long after each step of the model, 5 ms by default
-    sys.setswitchinterval(0.0005)
+    # so long, 5 ms by default, the model waits for the other threads after each of its chunks, of 5 ms themselves
+    sys.setswitchinterval(0.00005)
 
 
 def _load_model(settings: Settings) -> LoadedBundle:

@@ -1,7 +1,6 @@
 """Scores of the past: those that the scorer made, and what is known of the truth beside them."""
 
 import json
-from contextlib import nullcontext
 from datetime import date, datetime
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from stream.window_store import Mark  # noqa: E402
 from tests.bundles import make_bundle  # noqa: E402
 from tests.profile_archives import SCORES, TOPICS, archive_past, archive_scores  # noqa: E402
 from tests.profile_reference import Past, Payment, random_past  # noqa: E402
-from tests.unit.test_microbatch import MemoryStore  # noqa: E402
+from tests.unit.test_microbatch import MemoryStore, score  # noqa: E402
 from training.archive import open_archive  # noqa: E402
 from training.backtest import BacktestError, Range, backtest  # noqa: E402
 from training.profiles import open_profiles  # noqa: E402
@@ -72,8 +71,7 @@ def served(payments: list[Payment], model: microbatch.Model) -> dict[int, dict[s
             {0: store.marks[0] or Mark("", "", 0)},
             None,
         )
-        prepared = microbatch.prepare(batch, lambda _: nullcontext())
-        scored = microbatch.score(prepared, store, model, before=None, timer=lambda _: nullcontext())
+        scored = score(batch, store, model=model)
         store.save(scored.saves)
         for row, output in zip(scored.rows.tolist(), answer(scored, model.spec, "").scores, strict=True):
             scores[batch.offsets[row]] = json.loads(output.value or b"")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 
 import numpy as np
@@ -16,7 +16,7 @@ from models.window import Windows
 from stream import microbatch
 from stream.answers import Answers, answer
 from stream.decode import Reason
-from stream.microbatch import MarkMovedError, MicroBatch, Model, ModelFailedError, Scored, prepare
+from stream.microbatch import MarkMovedError, MicroBatch, Model, ModelFailedError, Scored, fetch, prepare
 from stream.window_store import Beside, Load, Loaded, Mark, Save
 
 START = Mark("topic-id", "epoch", 0)
@@ -111,9 +111,14 @@ def batch(events: Sequence[Event], starts: dict[int, Mark], first_offset: int = 
     return MicroBatch("transactions", partitions, list(offsets), [now_ms] * len(events), keys, [*values], starts, None)
 
 
+def timer(_: str) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 def score(events: MicroBatch, store: MemoryStore, before: Scored | None = None, model: Model | None = None) -> Scored:
-    prepared = prepare(events, lambda _: nullcontext())
-    return microbatch.score(prepared, store, model or LengthModel(), before=before, timer=lambda _: nullcontext())
+    prepared = prepare(events, timer)
+    fetched = fetch(prepared, store, before=None if before is None else prepare(before.batch, timer), timer=timer)
+    return microbatch.score(prepared, fetched, model or LengthModel(), before=before, timer=timer)
 
 
 def answers(scored: Scored) -> Answers:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy.typing as npt
 from models.context import NO_DAY, VALUES, Floats32, ProfileDefinition, day_number
 from models.window import Windows
 from stream import microbatch
-from stream.microbatch import MicroBatch, Scored, prepare
+from stream.microbatch import MicroBatch, Scored, fetch, prepare
 from stream.profile_layout import (
     PRIOR,
     ProfileIndex,
@@ -23,7 +22,7 @@ from stream.profile_layout import (
 )
 from stream.profiles import ProfileTables
 from stream.window_store import Beside, Load, Loaded
-from tests.unit.test_microbatch import START, LengthModel, MemoryStore
+from tests.unit.test_microbatch import START, LengthModel, MemoryStore, timer
 
 KEYS = ProfileKeys("transactions", ProfileDefinition("UTC", 7))
 DAY = date(2026, 1, 10)
@@ -115,9 +114,9 @@ def batch(*events: tuple[str, float, date]) -> MicroBatch:
 
 
 def score(store: TablesStore, events: MicroBatch, tables: ProfileTables, model: CountModel | None = None) -> Scored:
-    prepared = prepare(events, lambda _: nullcontext())
-    model = model or CountModel()
-    return microbatch.score(prepared, store, model, before=None, timer=lambda _: nullcontext(), tables=tables)
+    prepared = prepare(events, timer)
+    fetched = fetch(prepared, store, before=None, timer=timer, tables=tables)
+    return microbatch.score(prepared, fetched, model or CountModel(), before=None, timer=timer)
 
 
 def test_each_event_is_given_its_own_users_profile_of_its_own_day_or_the_latest_before() -> None:

@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from contextlib import nullcontext
 from datetime import date, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -19,13 +18,12 @@ from hypothesis import strategies as st  # noqa: E402
 
 from models.hashing import transaction_hash  # noqa: E402
 from models.window import WINDOW_MAX_AGE_MS, Windows  # noqa: E402
-from stream import microbatch  # noqa: E402
 from stream.contract import timestamp  # noqa: E402
 from stream.decode import decode  # noqa: E402
 from stream.microbatch import MicroBatch  # noqa: E402
 from stream.window_store import Mark  # noqa: E402
 from tests import archives  # noqa: E402
-from tests.unit.test_microbatch import LengthModel, MemoryStore  # noqa: E402
+from tests.unit.test_microbatch import LengthModel, MemoryStore, score  # noqa: E402
 from training.archive import IMPORT, SCHEMAS, TIME, Archive, Kind, open_archive  # noqa: E402
 from training.replay import Replayed, id_hashes, replay_partition  # noqa: E402
 
@@ -88,8 +86,7 @@ def test_replay_gives_the_windows_of_micro_batches_bit_for_bit(
             {0: store.marks[0] or Mark("", "", 0)},
             None,
         )
-        prepared = microbatch.prepare(batch, lambda _: nullcontext())
-        scored = microbatch.score(prepared, store, model, before=None, timer=lambda _: nullcontext())
+        scored = score(batch, store, model=model)
         store.save(scored.saves)
         offsets += [begin + row for row in scored.rows.tolist()]
 
