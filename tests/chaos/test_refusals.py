@@ -99,7 +99,14 @@ def never_ready(scorer: Scorer, for_s: float) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("right", ["input", "output", "dlq", "group", "transactional id"])
+@pytest.mark.parametrize(
+    "right",
+    [
+        "output",
+        "group",
+        *(pytest.param(right, marks=pytest.mark.long) for right in ("input", "dlq", "transactional id")),
+    ],
+)
 def test_a_right_is_taken_away_and_given_back(
     own: Deployment, guarded: GuardedBroker, bundle: LoadedBundle, right: str
 ) -> None:
@@ -113,7 +120,7 @@ def test_a_right_is_taken_away_and_given_back(
     assert "uthoriz" in scorer.log_text
 
 
-@pytest.mark.parametrize("topic", ["output", "dlq"])
+@pytest.mark.parametrize("topic", ["output", pytest.param("dlq", marks=pytest.mark.long)])
 def test_a_topic_is_deleted_and_made_again(deployment: Deployment, bundle: LoadedBundle, topic: str) -> None:
     """Without the topic of scores nothing can be published, without that of dead letters no batch that has one.
 
