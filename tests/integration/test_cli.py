@@ -131,9 +131,14 @@ def test_a_topic_of_something_else_is_not_taken_for_scores(deployment: Deploymen
     assert "is not a score" in line
 
 
-def test_ctrl_c_ends_watch_without_a_word(deployment: Deployment) -> None:
-    watching = subprocess.Popen(command("watch"), env=deployment.environment(), stderr=subprocess.PIPE, text=True)
-    scorer = deployment.scorer().wait_until_ready()  # by then it watches, or soon will: either way it ends
+def test_ctrl_c_ends_watch_without_a_word(deployment: Deployment, topics: Topics) -> None:
+    labelled(deployment, topics)
+    begun = {"env": deployment.environment(), "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    watching = subprocess.Popen(command("watch", "--from-beginning"), **begun)
+    scorer = deployment.scorer()
+    assert run(deployment, "simulate", "--users", "5", "--days", "2", "--to", "kafka").returncode == 0
+    assert watching.stdout is not None
+    assert "window" in watching.stdout.readline()  # it watches
     watching.send_signal(signal.SIGINT)
     _, complaints = watching.communicate(timeout=60)
     scorer.stop()
