@@ -30,7 +30,7 @@ def build_lstm_model(
     computes no others.
 
     The context passes a dense layer of its own, relu, before it is joined: one layer of ``dense_units`` for it and the
-    window's 64 states learns too little of it (measured, docs/training.md). ``context_units`` 0 leaves that out.
+    window's 64 states learns too little of it (measured, docs/quality.md). ``context_units`` 0 leaves that out.
 
     ``scale`` and ``offset`` (one number a feature) normalise inside the network, ``x * scale + offset``, so that
     serving needs no file beside it; ``context_scale`` and ``context_offset`` do so for the context.
