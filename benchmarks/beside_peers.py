@@ -10,10 +10,14 @@ from typing import Any
 
 from benchmarks.section import Row, Size, Table
 
+_EVENTS_A_USER = 30
+
 
 def measure(size: Size) -> list[Table]:
     """Run the peers, in an environment of their own, and Tenfold beside them."""
-    command = [sys.executable, "-m", "benchmarks.peers", "--events", str(size.events), "--rounds", str(size.rounds)]
+    options = {"events": size.events, "users": size.events // _EVENTS_A_USER, "rounds": size.rounds}
+    command = [sys.executable, "-m", "benchmarks.peers"]
+    command += [part for name, value in options.items() for part in (f"--{name}", str(value))]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return [Table("Events/s, exactly once", ratios([json.loads(line) for line in done.stdout.splitlines()]), _NOTE)]
 

@@ -18,7 +18,7 @@ from benchmarks.machine import described
 from models.bundle import load_bundle, starter
 
 RECORDED = Path(__file__).parent / "recorded.json"
-ROUNDS, EVENTS, USERS, BARE_EVENTS = 3, 100_000, 5_000, 40_000
+ROUNDS, EVENTS, USERS, BARE_EVENTS = 3, 60_000, 5_000, 30_000
 _WARN_BELOW, _FAIL_BELOW = 0.75, 0.5  # of the recorded ratio
 
 
