@@ -8,10 +8,10 @@ import os
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from stream.errors import TenfoldError
@@ -57,7 +57,7 @@ def _scalar(value: object) -> object:
     return value
 
 
-RedisOption = Annotated[bool | int | float | str, BeforeValidator(_scalar)]
+RedisOption = bool | int | float | str
 
 
 class Settings(BaseSettings):
@@ -135,6 +135,15 @@ class Settings(BaseSettings):
             str(name).lower().replace("_", "."): str(entry).lower() if isinstance(entry, bool) else str(entry)
             for name, entry in value.items()
         }
+
+    @field_validator("redis", mode="before")
+    @classmethod
+    def _redis_scalars(cls, value: object) -> object:
+        """Read numbers and truth values, but a password of ``1e5`` as it stands."""
+        if not isinstance(value, Mapping):
+            return value
+        texts = {name for name in value if _is_secret(str(name)) or name in {"username", "client_name"}}
+        return {name: entry if name in texts else _scalar(entry) for name, entry in value.items()}
 
     @field_validator("redis_url")
     @classmethod

@@ -51,6 +51,13 @@ def test_any_redis_option_can_be_given_and_numbers_are_numbers(monkeypatch: pyte
     assert load().redis == {"socket_timeout": 2.5, "username": "scorer", "ssl_check_hostname": False}
 
 
+@pytest.mark.parametrize("password", ["1e5", "true", "0123", "-0", "null"])
+def test_a_password_that_looks_like_a_number_is_text(monkeypatch: pytest.MonkeyPatch, password: str) -> None:
+    monkeypatch.setenv("TENFOLD_REDIS__password", password)
+    monkeypatch.setenv("TENFOLD_REDIS__USERNAME", password)
+    assert load().redis == {"password": password, "username": password}
+
+
 def test_a_file_gives_settings_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "tenfold.toml"
     file.write_text('group_id = "from-file"\ninput_topic = "payments"\n[kafka]\n"security.protocol" = "ssl"\n')
