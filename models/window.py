@@ -171,6 +171,10 @@ def _slices(chain: Records, firsts: Ints, lengths: Ints, sequence_length: int) -
     return Windows(records, lengths)
 
 
+#: Users with an event left from which one call for all is worth it: NumPy takes 0.4 ms a turn, Python 5 µs an event.
+_MANY = 80
+
+
 def _insert(windows: Windows, users: npt.NDArray[np.integer], events: Records, max_age_ms: int) -> Advanced:
     """Advance by the definition, one event of each user at a time. ``users`` is sorted.
 
@@ -187,6 +191,9 @@ def _insert(windows: Windows, users: npt.NDArray[np.integer], events: Records, m
     column = np.arange(length + 1)
     for turn in range(int(counts.max())):
         rows = np.flatnonzero(counts > turn)
+        if len(rows) < _MANY:
+            _insert_singly(rows, firsts[rows] + turn, (firsts + counts)[rows], state, scored, (times, ids), max_age_ms)
+            break
         at = firsts[rows] + turn
         event, before = arrivals[at, None], state[rows]
         present = before < nothing
@@ -209,6 +216,40 @@ def _insert(windows: Windows, users: npt.NDArray[np.integer], events: Records, m
         overfull = (after[:, length] < nothing).astype(np.int64)
         state[rows] = _slide(after, overfull, overfull + length, nothing)
     return Advanced(*(Windows(pool.take(each), (each < nothing).sum(axis=1)) for each in (scored, state)))
+
+
+def _insert_singly(
+    rows: Ints,
+    begins: Ints,
+    ends: Ints,
+    state: Ints,
+    scored: Ints,
+    columns: tuple[Ints, npt.NDArray[np.uint64]],
+    max_age_ms: int,
+) -> None:
+    """Do what is left of :func:`_insert`, the events from ``begins`` to ``ends`` of the users in ``rows``, in place.
+
+    ``columns`` are times and ids of the pool.
+    """
+    times, ids = (column.tolist() for column in columns)
+    nothing, first_event, length = len(times) - 1, state.size, state.shape[1]
+    for row, begin, end in zip(rows.tolist(), begins.tolist(), ends.tolist(), strict=True):
+        held = [index for index in state[row].tolist() if index != nothing]
+        for at in range(begin, end):
+            event = first_event + at
+            last = next((place for place, index in enumerate(held) if ids[index] == ids[event]), len(held))
+            known = last < len(held)
+            if not known:
+                while last and times[held[last - 1]] > times[event]:
+                    last -= 1
+                held.insert(last, event)
+            first, oldest_ms = max(0, last + 1 - length), times[held[last]] - max_age_ms
+            while times[held[first]] < oldest_ms:
+                first += 1
+            scored[at] = held[first : last + 1] + [nothing] * (length - (last + 1 - first))
+            if len(held) > length:
+                del held[0]
+        state[row] = held + [nothing] * (length - len(held))
 
 
 def _slide(indices: Ints, first: Ints, end: Ints, nothing: int) -> Ints:

@@ -4,9 +4,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from models import window
 from models.window import RECORD, UnknownWindowFormatError, Windows, advance, pack, unpack
 from tests.reference import Entry, ReferenceWindow
 
@@ -57,7 +58,14 @@ def run(stream: list[Arrival], cuts: list[int], length: int) -> tuple[list[list[
     return scored, as_entries(state)
 
 
-@settings(max_examples=500, deadline=None)
+@pytest.fixture(params=[0, window._MANY], ids=["all-users-at-once", "user-by-user"])
+def many(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Late and repeated events, in both ways that there are."""
+    monkeypatch.setattr(window, "_MANY", request.param)
+
+
+@pytest.mark.usefixtures("many")
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(stream=arrivals, cuts=st.lists(st.integers(0, 80), max_size=4), length=st.sampled_from([1, 2, 3, 10]))
 @example(stream=[(0, Entry(t, t + 1, 1.0, 0, 0)) for t in range(25)], cuts=[], length=10)
 @example(stream=[(0, Entry(9 - t, t + 1, 1.0, 0, 0)) for t in range(10)], cuts=[5], length=3)
