@@ -71,6 +71,8 @@ def main() -> None:
         commit_interval=arguments.commit_interval,
         processing_guarantee="exactly-once",
         state_dir=arguments.state_dir,
+        # an eighth less CPU an event than with its 5 ms; a commit flushes, so that no score waits for it
+        producer_extra_config={"linger.ms": 100},
         loglevel="WARNING",
     )
     transactions = app.dataframe(app.topic(arguments.input))
