@@ -7,11 +7,14 @@ from contextlib import nullcontext, redirect_stdout
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from stream.errors import TenfoldError
+
+if TYPE_CHECKING:
+    from stream.models_command import Told
 
 app = typer.Typer(
     name="tenfold",
@@ -26,6 +29,8 @@ archive_app = typer.Typer(no_args_is_help=True, help="Keep what went over the to
 app.add_typer(archive_app, name="archive")
 profiles_app = typer.Typer(no_args_is_help=True, help="Daily profiles of merchants and users, for the model's context.")
 app.add_typer(profiles_app, name="profiles")
+models_app = typer.Typer(no_args_is_help=True, help="Bundles of the model store, and which of them is in force.")
+app.add_typer(models_app, name="models")
 
 Preset = Literal["baseline", "default"]
 Split = Literal["time", "rows"]
@@ -38,6 +43,12 @@ TablesUrl = Annotated[
 ]
 AsOf = Annotated[
     str | None, typer.Option(help="Day of the table.  [default: today, in the model's zone]", metavar="YYYY-MM-DD")
+]
+Version = Annotated[str, typer.Argument(help="A bundle's name in the store.", metavar="VERSION")]
+Reason = Annotated[str, typer.Option(help="Kept in the store's history; no user data.")]
+WindowsRebuilt = Annotated[
+    bool,
+    typer.Option("--windows-rebuilt", help="Stored windows were rebuilt for it: a longer window is not refused."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -508,6 +519,42 @@ def archive_compact(
         typer.echo(f"{topic}: {each.before:,} files are {each.after:,} now")
 
 
+@app.command("erase-user")
+def erase_user(
+    user: Annotated[str, typer.Argument(help="The user's id; it is printed and logged nowhere.", metavar="ID")],
+    archive: ArchiveUrl = None,
+    profiles: Annotated[
+        str | None,
+        typer.Option(
+            help="Place of the tables of profiles.  [default: profiles, beside the archive]", metavar="DIR|URL"
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Erase a user from archive, profiles and windows, look again, and say what is out of reach; 1 if any is left.
+
+    Example: tenfold erase-user 4711 --archive /srv/archive --dry-run
+    """
+    from training.extras import require_archive_extra
+
+    require_archive_extra()
+    from stream.settings import load
+    from stream.window_store import connect
+    from training import erase_command
+    from training.archive import open_archive
+    from training.archive_command import url_of
+
+    settings = load()
+    source = open_archive(url_of(archive, settings))
+    tables = open_archive(profiles) if profiles else erase_command.tables_beside(source)
+    with connect(settings) as client:
+        erased = erase_command.erase_user(settings, source, tables, client, user, dry_run=dry_run)
+    typer.echo(json.dumps(erased.as_dict()) if as_json else "\n".join(erase_command.report_lines(erased)))
+    if not (erased.dry_run or erased.complete):
+        raise typer.Exit(1)
+
+
 @app.command("import")
 def import_history(
     files: Annotated[list[Path], typer.Argument(help="CSV, JSON lines or Parquet; the first two also as .gz.")],
@@ -546,6 +593,123 @@ def import_history(
         return
     for line in summary_lines(imported, to):
         typer.echo(line)
+
+
+@models_app.command("list")
+def models_list(as_json: Json = False) -> None:
+    """List the bundles of the store, its champion and challenger, and their last switches; nothing is verified.
+
+    Example: tenfold models list
+    """
+    from stream.models_command import listed
+    from stream.settings import load
+
+    _tell(listed(load()), as_json=as_json)
+
+
+@models_app.command("show")
+def models_show(version: Version, as_json: Json = False) -> None:
+    """Show what a bundle says about itself; nothing is verified.
+
+    Example: tenfold models show default-20260301T020000Z
+    """
+    from stream.models_command import shown
+    from stream.settings import load
+
+    _tell(shown(load(), version), as_json=as_json)
+
+
+@models_app.command("verify")
+def models_verify(
+    version: Annotated[str | None, typer.Argument(help="A bundle's name.  [default: all]", metavar="[VERSION]")] = None,
+    as_json: Json = False,
+) -> None:
+    """Verify sums, golden outputs, features and window of a bundle, or of all; exit with 1 if one is refused.
+
+    Example: tenfold models verify default-20260301T020000Z
+    """
+    from stream.models_command import verified
+    from stream.settings import load
+
+    _tell(verified(load(), version), as_json=as_json)
+
+
+@models_app.command("diff")
+def models_diff(one: Version, other: Version, as_json: Json = False) -> None:
+    """Show where two bundles differ: features, window, threshold, training, and measures of their own test days.
+
+    Example: tenfold models diff default-20260201T020000Z default-20260301T020000Z
+    """
+    from stream.models_command import differing
+    from stream.settings import load
+
+    _tell(differing(load(), one, other), as_json=as_json)
+
+
+@models_app.command("promote")
+def models_promote(
+    version: Version, reason: Reason, windows_rebuilt: WindowsRebuilt = False, as_json: Json = False
+) -> None:
+    """Make a bundle that verifies the champion. Its scores are NOT compared with the champion's: do that before.
+
+    Scorers take it when they are started again. A window longer than the stored ones is refused.
+
+    Example: tenfold models promote default-20260301T020000Z --reason "better on February"
+    """
+    from stream.models_command import promoted
+    from stream.settings import load
+
+    _tell(promoted(load(), version, reason, windows_rebuilt=windows_rebuilt), as_json=as_json)
+
+
+@models_app.command("rollback")
+def models_rollback(reason: Reason, windows_rebuilt: WindowsRebuilt = False, as_json: Json = False) -> None:
+    """Make the champion before this one champion again; a second rollback goes further back.
+
+    Scorers take it when they are started again. A window longer than the stored ones is refused.
+
+    Example: tenfold models rollback --reason "flags twice as many"
+    """
+    from stream.models_command import rolled_back
+    from stream.settings import load
+
+    _tell(rolled_back(load(), reason, windows_rebuilt=windows_rebuilt), as_json=as_json)
+
+
+@models_app.command("shadow")
+def models_shadow(
+    version: Annotated[str | None, typer.Argument(help="A bundle's name.", metavar="VERSION")] = None,
+    off: Annotated[bool, typer.Option("--off", help="No challenger any more.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a bundle that verifies the challenger. No scorer of this release runs it yet.
+
+    Example: tenfold models shadow default-20260301T020000Z
+    """
+    from stream.models_command import shadowed
+    from stream.settings import load
+
+    if (version is None) != off:
+        raise typer.BadParameter("give one of VERSION, --off")
+    _tell(shadowed(load(), version), as_json=as_json)
+
+
+@models_app.command("retire")
+def models_retire(version: Version, as_json: Json = False) -> None:
+    """Move a bundle that is neither champion nor challenger out of the versions, into .retired; nothing is deleted.
+
+    Example: tenfold models retire default-20260201T020000Z
+    """
+    from stream.models_command import retired
+    from stream.settings import load
+
+    _tell(retired(load(), version), as_json=as_json)
+
+
+def _tell(told: "Told", *, as_json: bool) -> None:
+    typer.echo(json.dumps(told.result) if as_json else "\n".join(told.lines))
+    if not told.good:
+        raise typer.Exit(1)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from models.bundle import write_bundle
 from models.features import PRESETS
 from models.spec import BundleSpec
+from models.store import Store
 from models.window import SEQUENCE_LENGTH, WINDOW_MAX_AGE_MS
 from training.baseline import fit_baseline
 from training.card import model_card
@@ -155,8 +156,8 @@ class Job:
                 shutil.move(h5_path, self.h5)
                 say(f"Model saved to {self.h5}")
         shutil.rmtree(interrupted)
-        if self.split == "time" and not (self.store / "champion").exists():
-            (self.store / "champion").write_text(f"{self.bundle.name}\n", encoding="utf-8")
+        if self.split == "time":
+            Store(self.store).adopt_first(self.bundle.name)
         say(f"Bundle {self.bundle}")
         return Trained(self.bundle, metrics, model, training)
 

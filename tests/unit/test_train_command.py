@@ -76,4 +76,6 @@ def test_an_archive_becomes_a_bundle_that_says_what_it_was_made_of(tmp_path: Pat
         assert f"### {measured}" in card
     assert "Of the training windows that are no fraud one in" in card
     assert "`merchant_fraud_rate_7d`" in card
-    assert sorted(path.name for path in store.iterdir()) == ["champion", bundle.directory.name]
+    assert sorted(path.name for path in store.iterdir()) == sorted(
+        ["champion", bundle.directory.name, "history.jsonl", "lock"]
+    )

@@ -1,0 +1,84 @@
+"""Small files that outlive a crash: replaced whole or not at all, appended to by whole lines, one writer at a time."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+LOCK = "lock"
+
+
+@contextmanager
+def one_writer(directory: Path) -> Iterator[None]:
+    """Wait until no other process writes to ``directory`` under this lock, and keep others out meanwhile.
+
+    A process that dies lets go of it.
+    """
+    with (directory / LOCK).open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def no_writer(directory: Path) -> Iterator[None]:
+    """Wait until no process writes to ``directory``. Readers exclude no readers, and may lack the right to write."""
+    try:
+        file = (directory / LOCK).open("rb")
+    except FileNotFoundError:  # nobody ever wrote
+        yield
+        return
+    with file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Set the content of ``path``: after a crash it is the old or the new one, and once this returns the new one."""
+    draft = path.with_name(f".{path.name}.new")
+    with draft.open("wb", buffering=0) as file:
+        file.write(text.encode())
+        os.fsync(file.fileno())
+    os.replace(draft, path)  # noqa: PTH105 - Path.replace says nothing of atomic
+    sync_directory(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Take ``path`` away, for good once this returns."""
+    path.unlink(missing_ok=True)
+    sync_directory(path.parent)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append ``line``, which stays once this returns. What a crash left of a line before it is cut away."""
+    whole, _ = _cut_behind_last_line(path)
+    with path.open("r+b" if path.exists() else "xb", buffering=0) as file:
+        file.truncate(len(whole))
+        file.seek(len(whole))
+        file.write(f"{line}\n".encode())
+        os.fsync(file.fileno())
+    sync_directory(path.parent)
+
+
+def whole_lines(path: Path) -> tuple[list[str], bool]:
+    """Return the lines of ``path`` that have an end, and whether something without an end follows them."""
+    whole, rest = _cut_behind_last_line(path)
+    return whole.decode(errors="replace").split("\n")[:-1], bool(rest)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make names that were added to ``directory``, replaced or taken away last."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _cut_behind_last_line(path: Path) -> tuple[bytes, bytes]:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return b"", b""
+    end = content.rfind(b"\n") + 1
+    return content[:end], content[end:]
