@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from confluent_kafka import Consumer
@@ -62,7 +63,8 @@ def test_simulated_payments_are_scored_and_watched(deployment: Deployment, topic
 
 def test_a_rate_is_kept_and_the_payments_end_now(deployment: Deployment, topics: Topics) -> None:
     labelled(deployment, topics)
-    sent = run(deployment, "simulate", "--users", "50", "--days", "2", "--to", "kafka", "--rate", "100", "--json")
+    begun_s = time.time()
+    sent = run(deployment, "simulate", "--users", "50", "--days", "2", "--to", "kafka", "--rate", "20", "--json")
     assert sent.returncode == 0, sent.stderr
     count = json.loads(sent.stdout)["transactions"]
     consumer = Consumer(
@@ -77,7 +79,9 @@ def test_a_rate_is_kept_and_the_payments_end_now(deployment: Deployment, topics:
     consumer.close()
     sent_ms = sorted(at for at, _ in records)
 
-    assert (sent_ms[-1] - sent_ms[0]) / 1000 > 0.5 * (count - 1) / 100, "it makes up for a late start, not for more"
+    # none is sent before its time, on a machine however slow; what is late, it makes up for
+    early = [number for number, at in enumerate(sent_ms) if at / 1000 < begun_s + number / 20]
+    assert early == []
     last = max(created_at for _, created_at in records)
     assert abs(_epoch_s(last) - sent_ms[-1] / 1000) < 3 * 3600  # of 48 hours
 

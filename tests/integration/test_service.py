@@ -31,7 +31,7 @@ def test_sigterm_under_load_finishes_the_batch_and_leaves_the_group(
     first, second = deployment.first_to_score(scorers)
     begun = time.monotonic()
     assert first.stop() == 0
-    assert time.monotonic() - begun < 15, "5 s are promised; a machine that runs other things gets more here"
+    assert time.monotonic() - begun < 30, "5 s are promised; a machine that runs other things gets more here"
     deployment.wait_until_scored([second])
     second.process.wait_until(lambda: second.metric("tenfold_partitions") == 3, 20)
     second.stop()
