@@ -519,6 +519,42 @@ def archive_compact(
         typer.echo(f"{topic}: {each.before:,} files are {each.after:,} now")
 
 
+@app.command("erase-user")
+def erase_user(
+    user: Annotated[str, typer.Argument(help="The user's id; it is printed and logged nowhere.", metavar="ID")],
+    archive: ArchiveUrl = None,
+    profiles: Annotated[
+        str | None,
+        typer.Option(
+            help="Place of the tables of profiles.  [default: profiles, beside the archive]", metavar="DIR|URL"
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Erase a user from archive, profiles and windows, look again, and say what is out of reach; 1 if any is left.
+
+    Example: tenfold erase-user 4711 --archive /srv/archive --dry-run
+    """
+    from training.extras import require_archive_extra
+
+    require_archive_extra()
+    from stream.settings import load
+    from stream.window_store import connect
+    from training import erase_command
+    from training.archive import open_archive
+    from training.archive_command import url_of
+
+    settings = load()
+    source = open_archive(url_of(archive, settings))
+    tables = open_archive(profiles) if profiles else erase_command.tables_beside(source)
+    with connect(settings) as client:
+        erased = erase_command.erase_user(settings, source, tables, client, user, dry_run=dry_run)
+    typer.echo(json.dumps(erased.as_dict()) if as_json else "\n".join(erase_command.report_lines(erased)))
+    if not (erased.dry_run or erased.complete):
+        raise typer.Exit(1)
+
+
 @app.command("import")
 def import_history(
     files: Annotated[list[Path], typer.Argument(help="CSV, JSON lines or Parquet; the first two also as .gz.")],
