@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ import models.durable
 import models.store
 from models.bundle import BundleError
 from models.checksums import write_sums
+from models.durable import one_writer
 from models.store import Store, StoreError
 from models.switches import HistoryError
 from models.window import WINDOW_MAX_AGE_MS
@@ -116,10 +118,27 @@ def test_a_rollback_to_a_bundle_that_is_gone_is_refused(store: Store) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["d", "", ".", "..", "../store/b", "b/", "b/../c", "/etc", ".retired", "champion", "b\n", "b\0", "ß", "b" * 200],
+    [
+        "d",
+        "",
+        ".",
+        "..",
+        "../store/b",
+        "b/",
+        "b/../c",
+        "/etc",
+        ".retired",
+        "champion",
+        "challenger",
+        "b\n",
+        "b\0",
+        "ß",
+        "b" * 200,
+    ],
 )
 def test_a_name_that_is_no_bundle_of_the_store_is_refused_and_nothing_changes(store: Store, name: str) -> None:
-    (store.root / ".retired").mkdir()
+    for taken in (".retired", "challenger"):
+        (store.root / taken).mkdir()
     before = snapshot(store)
     commands: list[Callable[[], object]] = [
         lambda: store.promote(name, "why"),
@@ -370,42 +389,39 @@ def test_a_history_that_nobody_wrote_is_refused_by_line_and_stays_as_it_is(store
 PROMOTER = """
 import sys
 from pathlib import Path
-from models.store import Store, StoreError
-store, done = Store(Path(sys.argv[1])), 0
-sys.stdin.readline()
-for turn in range(12):
-    try:
-        store.promote(sys.argv[2 + turn % 2], sys.argv[4])
-        done += 1
-    except StoreError as error:
-        assert "champion already" in str(error), error
-print(done)
+from models.store import Store
+Store(Path(sys.argv[1])).promote(sys.argv[2], "at once")
 """
+LOCKS = Path("/proc/locks")
 
 
-def test_processes_that_promote_at_once_take_turns(store: Store) -> None:
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROMOTER, str(store.root), *versions, name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for name, versions in {"one": ("b", "c"), "two": ("c", "a")}.items()
-    ]
-    for process in running:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    answers = [process.communicate(timeout=240)[0] for process in running]
+def wait_for_the_lock(processes: list["subprocess.Popen[str]"]) -> None:
+    """Return once all of them wait for a lock that somebody else holds."""
+    deadline = time.monotonic() + 120
+    while True:
+        waiting = {line.split()[5] for line in LOCKS.read_text().splitlines() if "-> FLOCK" in line}
+        if {str(process.pid) for process in processes} <= waiting:
+            return
+        assert all(process.poll() is None for process in processes), "it did not wait for its turn"
+        assert time.monotonic() < deadline, "it does not get as far as the lock"
+        time.sleep(0.02)
 
-    assert [process.returncode for process in running] == [0, 0]
-    switches, notices = store.history()
-    assert notices == []
-    assert len(switches) == 1 + sum(map(int, answers))
-    found = [None, *(switch.after for switch in switches)]
-    assert [switch.before for switch in switches] == found[:-1], "each switch found what the one before it left"
-    assert store.named("champion") == found[-1]
+
+@pytest.mark.skipif(not LOCKS.exists(), reason="needs /proc/locks to see who waits")
+def test_processes_that_promote_at_once_take_turns_and_each_finds_what_the_one_before_it_left(store: Store) -> None:
+    with one_writer(store.root):
+        running = [
+            subprocess.Popen([sys.executable, "-c", PROMOTER, str(store.root), version], text=True)
+            for version in ("a", "b")
+        ]
+        wait_for_the_lock(running)
+        (store.root / "champion").write_text("c\n", encoding="utf-8")
+    assert [process.wait(timeout=120) for process in running] == [0, 0]
+
+    _, one, two = store.history()[0]
+    assert (one.before, two.before) == ("c", one.after)
+    assert {one.after, two.after} == {"a", "b"}
+    assert store.named("champion") == two.after
 
 
 def test_a_process_that_is_killed_lets_go_of_the_store(store: Store) -> None:
