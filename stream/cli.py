@@ -650,7 +650,7 @@ def models_diff(one: Version, other: Version, as_json: Json = False) -> None:
 def models_promote(
     version: Version, reason: Reason, windows_rebuilt: WindowsRebuilt = False, as_json: Json = False
 ) -> None:
-    """Make a bundle that verifies the champion. Its scores are NOT compared with the champion's: do that before.
+    """Make a bundle the champion, if it verifies. Its scores are NOT compared with the champion's: do that before.
 
     Scorers take it when they are started again. A window longer than the stored ones is refused.
 
@@ -682,7 +682,7 @@ def models_shadow(
     off: Annotated[bool, typer.Option("--off", help="No challenger any more.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Make a bundle that verifies the challenger. No scorer of this release runs it yet.
+    """Make a bundle the challenger, if it verifies. No scorer of this release runs it yet.
 
     Example: tenfold models shadow default-20260301T020000Z
     """
