@@ -113,6 +113,18 @@ def test_a_score_under_the_users_key_goes_too_and_one_without_a_key_stays(tmp_pa
     assert [table["offset"].to_pylist() for table in content(archive)] == [[1, 2]]
 
 
+def test_a_long_file_is_read_in_parts_of_which_some_are_the_users_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.erase.BATCH_ROWS", 4)
+    archive = open_archive(str(tmp_path))
+    rows = transactions([0, 1, 2, 4, 13, 23, 33, 43, 51, 52, 61, 62, 73, 83, 93, 103])
+    put(archive, rows)
+
+    assert sweep_topic(archive, TOPIC, USER, dry_run=False) == Swept(1, 1, 0, 8)
+    assert content(archive) == without([rows])
+
+
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 1000), dies_after=st.integers(0, 25))
 def test_killed_anywhere_the_archive_reads_and_the_next_run_completes(
