@@ -148,7 +148,7 @@ def prepare(batch: MicroBatch, timer: Timer) -> Prepared:
 class Fetched:
     """What the store had for a micro-batch when it was asked."""
 
-    loaded: dict[int, Loaded]  # by partition: mark, and the windows of the users that the batch before does not touch
+    answers: list[tuple[Load, Loaded]]  # one a partition; a user that the batch before touches is not asked for
     found: Found | None  # profiles, where the model reads them
 
 
@@ -165,15 +165,15 @@ def fetch(
     decoded = prepared.decoded
     with timer("load"):
         lookup = None if tables is None else _lookup(decoded, tables)
-        requests = [
-            Load(partition, start.epoch, _unknown(prepared.rows[partition], before, partition))
-            for partition, start in prepared.batch.starts.items()
-        ]
-        answers = store.load(requests, lookup)
+        requests = []
+        for partition, start in prepared.batch.starts.items():
+            touched = before.rows.get(partition, {}) if before else {}
+            users = [user for user in prepared.rows[partition] if user not in touched]
+            requests.append(Load(partition, start.epoch, users))
+        answers = list(zip(requests, store.load(requests, lookup), strict=True))
         while lookup is not None and lookup.found is None:  # tables were published in between
             store.load([], lookup)
-    loaded = {request.partition: answer for request, answer in zip(requests, answers, strict=True)}
-    return Fetched(loaded, lookup.found if lookup else None)
+    return Fetched(answers, lookup.found if lookup else None)
 
 
 def score(prepared: Prepared, fetched: Fetched, model: Model, *, before: Scored | None, timer: Timer) -> Scored:
@@ -191,7 +191,7 @@ def score(prepared: Prepared, fetched: Fetched, model: Model, *, before: Scored 
         ModelFailedError: the model fails on every input.
     """
     decoded, found = prepared.decoded, fetched.found
-    loaded = _windows(prepared, fetched.loaded, before)
+    loaded = _windows(prepared, fetched, before)
     context = None if found is None else _context(decoded, found, model)
     states, scored, probabilities, scorable = _advance_and_score(prepared, loaded, context, model, timer)
     unscorable = decoded.rows[~scorable]
@@ -226,29 +226,21 @@ def _context(decoded: Decoded, found: Found, model: Model) -> Floats32:
     return context_columns(Profiled(merchants, users, decoded.records["amount"]), model.spec.context)
 
 
-def _unknown(rows: dict[bytes, int], before: Prepared | None, partition: int) -> list[bytes]:
-    """Return the users of a partition that the batch before does not touch."""
-    touched = before.rows.get(partition, {}) if before else {}
-    return [user for user in rows if user not in touched]
-
-
-def _windows(prepared: Prepared, loaded: Mapping[int, Loaded], before: Scored | None) -> dict[int, Windows]:
+def _windows(prepared: Prepared, fetched: Fetched, before: Scored | None) -> dict[int, Windows]:
     """Return each partition's windows, those of the batch before from memory."""
-    batch = prepared.batch
+    batch, rows = prepared.batch, prepared.rows
     in_memory = before.states if before else {}
     ends_before = before.batch.ends if before else {}
     moved, windows = [], {}
-    for partition, start in batch.starts.items():
-        rows, answer = prepared.rows[partition], loaded[partition]
+    for request, answer in fetched.answers:
+        partition, start = request.partition, batch.starts[request.partition]
         expected = [start]
         if before and partition in in_memory:
             expected.append(before.batch.starts[partition])  # not saved yet
         if answer.mark not in expected or ends_before.get(partition, start) != start:
             moved.append(partition)
         elif partition in in_memory:
-            known = in_memory[partition]
-            asked = [user for user in rows if user not in known.rows]
-            windows[partition] = _merge(rows, known, asked, answer.windows)
+            windows[partition] = _merge(rows[partition], in_memory[partition], request.users, answer.windows)
         else:
             windows[partition] = answer.windows
     if moved:
