@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from models.durable import sync_directory
 from training.archive import Archive, ArchiveError, FileName
 from training.archive_reader import BATCH_ROWS, topic_id_of
 
@@ -53,7 +54,7 @@ def writing(archive: Archive, name: FileName, schema: pa.Schema) -> Iterator[New
             if archive.is_local:
                 Path(unfinished).chmod(0o644)  # mkstemp's files are for their owner only
                 Path(unfinished).replace(target)
-                _sync_directory(target.parent)
+                sync_directory(target.parent)
             else:
                 archive.fs.put_file(unfinished, archive.full(name.path))
         finally:
@@ -87,11 +88,3 @@ def write_rows(archive: Archive, name: FileName, rows: pa.Table) -> Written:
         if topic_id_of(archive, candidate) == topic_id:
             return Written(candidate, 0)
     raise ArchiveError(f"{archive.url(candidate.path)} holds another topic id than its name says: move it away")
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
