@@ -13,6 +13,8 @@ from prometheus_client.registry import Collector
 _STAGE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0)
 _BATCH_BUCKETS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536)
+#: Most payments are honest and lie close to 0, so there it is looked at more closely than in the middle.
+_PROBABILITY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, *(n / 10 for n in range(1, 10)), 0.95, 0.98, 0.99, 1.0)
 
 
 class BulkHistogram(Collector):
@@ -55,6 +57,9 @@ class Metrics:
         self.scores = counter("scores", "Scores published")
         self.anomalies = counter("anomalies", "Scores above the model's threshold")
         self.insufficient_history = counter("insufficient_history", "Scores on a window that was not full")
+        self.fraud_probability = BulkHistogram(
+            "tenfold_fraud_probability", "Probabilities of the scores published", _PROBABILITY_BUCKETS, registry
+        )
         self.dead_letters = counter("dead_letters", "Records that could not be scored", ["reason"])
         self.misplaced = counter("misplaced_events", "Events on another partition than their key's: check partitioners")
 
@@ -95,6 +100,7 @@ class Metrics:
         self.rebalances = counter("rebalances", "Assignments and revocations of partitions", ["kind"])
 
         # what runs
+        self.dependency_up = gauge("dependency_up", "1 while Kafka, or Redis, answers this process", ["dependency"])
         self.partitions = gauge("partitions", "Partitions that this process owns")
         self.input_partitions = gauge("input_partitions", "Partitions of the input topic: more of them move users")
         self.ready = gauge("ready", "1 while every owned partition is scored")

@@ -186,6 +186,7 @@ class Pipeline:
         metrics.scores.inc(len(answers.scores))
         metrics.anomalies.inc(answers.anomalies)
         metrics.insufficient_history.inc(answers.insufficient)
+        metrics.fraud_probability.observe(scored.probabilities)
         metrics.window_hits.inc(scored.window_hits)
         metrics.window_misses.inc(scored.window_misses)
         metrics.profiles_missing.inc(scored.profiles_missing)

@@ -285,7 +285,14 @@ class Service:
                 self._look_for_kafka(now)
         else:
             self._away, self._lost_at = None, float("inf")
+        self._say_who_answers()
         return self._away is None
+
+    def _say_who_answers(self) -> None:
+        up = self._metrics.dependency_up
+        up.labels("kafka").set(self._away != "Kafka")
+        if self._away != "Kafka":  # else Redis was not asked
+            up.labels("redis").set(self._away != "Redis")
 
     def _look_for_kafka(self, now: float) -> None:
         """Find out whether Kafka is away, or this consumer is lost.

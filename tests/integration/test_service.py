@@ -64,6 +64,7 @@ def test_probes_and_metrics_tell_what_goes_on(deployment: Deployment) -> None:
     assert scorer.metric("tenfold_scores_total") == 100
     assert scorer.metric('tenfold_dead_letters_total{reason="not-json"}') == 1
     assert scorer.metric("tenfold_end_to_end_latency_seconds_count") == 101
+    assert scorer.metric('tenfold_fraud_probability_bucket{le="1.0"}') == 100  # of dead letters there is none
     assert scorer.metric("tenfold_window_misses_total") > 0
     assert scorer.metric("tenfold_misplaced_events_total") == 0
     assert scorer.metric('tenfold_recoveries_total{cause="fresh-group"}') == 3
@@ -74,6 +75,22 @@ def test_probes_and_metrics_tell_what_goes_on(deployment: Deployment) -> None:
     for stage in ("decode", "load", "advance", "model", "encode", "publish", "save"):
         assert scorer.metric(f'tenfold_stage_seconds_count{{stage="{stage}"}}') > 0
     assert 'tenfold_model_info{model_version="' in scorer.get("/metrics")[1]
+
+
+def test_who_does_not_answer_is_named(deployment: Deployment, own_redis: RedisServer) -> None:
+    def up(dependency: str) -> float:
+        return scorer.metric(f'tenfold_dependency_up{{dependency="{dependency}"}}')
+
+    own_redis.start(appendonly=True)
+    deployment.redis_url = own_redis.url
+    scorer = deployment.scorer().wait_until_ready()
+    assert (up("kafka"), up("redis")) == (1, 1)
+
+    own_redis.kill()
+    scorer.process.wait_until(lambda: up("redis") == 0, 60)
+    assert up("kafka") == 1
+    own_redis.restart()
+    scorer.process.wait_until(lambda: up("redis") == 1, 60)
 
 
 def test_a_producer_with_another_partitioner_is_noticed(deployment: Deployment) -> None:
