@@ -99,6 +99,17 @@ class Metrics:
         self.batches_dropped = counter("batches_dropped", "Micro-batches that were not published, and done again")
         self.rebalances = counter("rebalances", "Assignments and revocations of partitions", ["kind"])
 
+        # the model store, where a scorer follows it; zero on a quiet day, but for the first and the last
+        self.reloads = counter("reloads", "Bundles of the model store that were put in force without a restart")
+        self.bundles_refused = counter(
+            "bundles_refused", "Bundles that the model store named and were refused", ["pointer"]
+        )
+        self.refusing_bundle = gauge(
+            "refusing_bundle", "1 while the model store names a bundle that was refused", ["pointer"]
+        )
+        self.model_store_errors = counter("model_store_errors", "Looks at the model store at which it was not readable")
+        self.model_store_read = gauge("model_store_read_timestamp_seconds", "When the model store was last read")
+
         # what runs
         self.dependency_up = gauge("dependency_up", "1 while Kafka, or Redis, answers this process", ["dependency"])
         self.partitions = gauge("partitions", "Partitions that this process owns")

@@ -16,11 +16,11 @@ import redis
 
 from models.window import UnknownWindowFormatError
 from stream.answers import Answers, answer
+from stream.champion import Serving
 from stream.contract import timestamp
 from stream.errors import TenfoldError
 from stream.metrics import Metrics
-from stream.microbatch import Fetched, MarkMovedError, MicroBatch, Model, Prepared, Scored, fetch, score
-from stream.profiles import ProfileTables
+from stream.microbatch import Fetched, MarkMovedError, MicroBatch, Prepared, Scored, fetch, score
 from stream.publisher import NotPublishedError, ProducerLostError, Publisher
 from stream.window_store import WindowStore
 
@@ -64,19 +64,17 @@ class Pipeline:
         self,
         open_publisher: Callable[[], Publisher],
         store: WindowStore,
-        model: Model,
+        serving: Callable[[], Serving],  # asked once a batch
         metrics: Metrics,
         *,
         beside: bool,
-        tables: ProfileTables | None = None,
     ) -> None:
-        self._open_publisher, self._store, self._model, self._metrics = open_publisher, store, model, metrics
+        self._open_publisher, self._store, self._serving, self._metrics = open_publisher, store, serving, metrics
         self._fetching: Executor = ThreadPoolExecutor(1, "load") if beside else _Here()
         self._scoring: Executor = ThreadPoolExecutor(1, "score") if beside else _Here()
         self._publishing: Executor = ThreadPoolExecutor(1, "publish") if beside else _Here()
         self._publisher: Publisher | None = None
         self._underway: deque[_Underway] = deque()
-        self._tables = tables  # of profiles, where the model reads them
         self._truncate = False  # large dead letters, since the broker has refused them whole
 
     @property
@@ -104,9 +102,10 @@ class Pipeline:
             raise AssertionError("a batch is submitted with a producer")
         before = self._underway[-1] if self._underway else None
         one_before = self._underway[-2] if len(self._underway) > 1 else None
-        fetched = self._fetching.submit(self._fetch, prepared, before, one_before)
-        scored = self._scoring.submit(self._score, prepared, fetched, before)
-        finished = self._publishing.submit(self._finish, scored, before, self._publisher)
+        serving = self._serving()
+        fetched = self._fetching.submit(self._fetch, prepared, serving, before, one_before)
+        scored = self._scoring.submit(self._score, prepared, serving, fetched, before)
+        finished = self._publishing.submit(self._finish, scored, serving, before, self._publisher)
         self._underway.append(_Underway(prepared, scored, finished))
 
     def settle(self, room: int = 0) -> Settled:
@@ -152,23 +151,29 @@ class Pipeline:
         elif settled.through:
             self._truncate = False
 
-    def _fetch(self, prepared: Prepared, before: _Underway | None, one_before: _Underway | None) -> Fetched:
+    def _fetch(
+        self, prepared: Prepared, serving: Serving, before: _Underway | None, one_before: _Underway | None
+    ) -> Fetched:
         if one_before is not None:
             _through(one_before.finished)
         touched = None if before is None else before.prepared
-        return fetch(prepared, self._store, before=touched, timer=self._metrics.timer, tables=self._tables)
+        return fetch(prepared, self._store, before=touched, timer=self._metrics.timer, tables=serving.tables)
 
-    def _score(self, prepared: Prepared, fetching: Future[Fetched], before: _Underway | None) -> Scored:
+    def _score(
+        self, prepared: Prepared, serving: Serving, fetching: Future[Fetched], before: _Underway | None
+    ) -> Scored:
         known = None if before is None else _through(before.scored)
-        return score(prepared, fetching.result(), self._model, before=known, timer=self._metrics.timer)
+        return score(prepared, fetching.result(), serving.model, before=known, timer=self._metrics.timer)
 
-    def _finish(self, scoring: Future[Scored], before: _Underway | None, publisher: Publisher) -> None:
+    def _finish(
+        self, scoring: Future[Scored], serving: Serving, before: _Underway | None, publisher: Publisher
+    ) -> None:
         if before is not None:
             _through(before.finished)
         scored = scoring.result()
         with self._metrics.timer("encode"):
             scored_at = timestamp(time.time_ns() // 1_000_000)
-            answers = answer(scored, self._model.spec, scored_at, truncate=self._truncate)
+            answers = answer(scored, serving.model.spec, scored_at, truncate=self._truncate)
         offsets = {partition: end.offset for partition, end in scored.batch.ends.items()}
         with self._metrics.timer("publish"):
             publisher.publish(answers.scores, answers.dead_letters, offsets, scored.batch.group)

@@ -19,17 +19,20 @@ from prometheus_client.process_collector import ProcessCollector
 
 from models.bundle import BundleError, LoadedBundle, load_bundle, resolve_model
 from models.runtime import MissingRuntimeError
+from models.store import Store, StoreError
 from stream import health, logs
 from stream.assignment import Assignment
 from stream.catch_up import Recoverer
+from stream.champion import Champion
 from stream.clients import Contact, common_config, consumer_config, open_client
 from stream.errors import TenfoldError
 from stream.history import History, open_history
 from stream.metrics import Metrics
+from stream.model_watch import ModelWatch, follow
 from stream.outage import Outage
 from stream.pipeline import Pipeline
-from stream.profiles import tables_for
 from stream.publisher import open_publisher
+from stream.redis_client import Client, ping, primaries
 from stream.service import ClientLostError, Service
 from stream.settings import Settings, mask_url
 from stream.topics import require_topics
@@ -38,6 +41,7 @@ from stream.window_store import WindowStore, open_store
 log = logging.getLogger(__name__)
 
 _PROBE_S = 3.0
+_STOPPING_S = 3.0
 
 
 class StartError(TenfoldError):
@@ -49,6 +53,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
 
     Raises:
         StartError: model or Redis is missing.
+        stream.redis_client.RedisAwayError: a Redis Cluster is missing.
         stream.topics.TopicsError: broker or topic is missing.
         SettingsError: a setting cannot be used.
         training.extras.MissingExtraError: there is an archive to rebuild from, and nothing to read it with.
@@ -62,18 +67,20 @@ def run(settings: Settings, stop: threading.Event) -> None:
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
+    metrics = Metrics(registry)
+    champion = Champion(model, settings.input_topic, metrics)
+    watches = _watches(settings, model, champion, metrics)
     parts = _Parts(
         settings,
-        model,
+        champion,
         store,
-        Metrics(registry),
+        metrics,
         health.Health(),
         Outage(settings.outage_limit_s, time.monotonic),
         open_history(settings),
         settings.instance_id or uuid4().hex,
         stop,
     )
-    parts.metrics.model_info.labels(model.spec.model_version, model.spec.preset, model.runtime.name).set(1)
     parts.metrics.ready.set_function(lambda: parts.health.reason is None)
     consumer, contact = _open_consumer(settings)
     require_topics(consumer, settings, (settings.input_topic, settings.output_topic, settings.dlq_topic))
@@ -86,6 +93,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         "scorer started",
         extra={"model_version": model.spec.model_version, "delivery": settings.delivery, "group": settings.group_id},
     )
+    following = follow(watches, settings.model_poll_s, stop)
     try:
         while True:
             try:
@@ -95,6 +103,8 @@ def run(settings: Settings, stop: threading.Event) -> None:
                 log.warning("beginning anew with another consumer", extra={"error": str(error)})
                 service = _assemble(parts, *_open_consumer(settings))
     finally:
+        stop.set()
+        following.join(_STOPPING_S)  # an engine that is being loaded does not like the process to end under it
         stop_serving()
         store.client.close()
     log.info("scorer stopped")
@@ -105,7 +115,7 @@ class _Parts:
     """What outlives a consumer."""
 
     settings: Settings
-    model: LoadedBundle
+    champion: Champion
     store: WindowStore
     metrics: Metrics
     health: health.Health
@@ -121,16 +131,15 @@ def _open_consumer(settings: Settings) -> tuple[Consumer, Contact]:
 
 
 def _assemble(parts: _Parts, consumer: Consumer, contact: Contact) -> Service:
-    settings, store, model, metrics, stop = parts.settings, parts.store, parts.model, parts.metrics, parts.stop
+    settings, store, champion, metrics, stop = parts.settings, parts.store, parts.champion, parts.metrics, parts.stop
     pipeline = Pipeline(
         lambda: open_publisher(settings, parts.name, consumer, stop.is_set),
         store,
-        model,
+        lambda: champion.serving,
         metrics,
         beside=settings.delivery == "exactly-once",
-        tables=tables_for(model.spec, settings.input_topic),
     )
-    recoverer = Recoverer(settings, store, model.spec, metrics, parts.history)
+    recoverer = Recoverer(settings, store, champion.serving.model.spec, metrics, parts.history)
     assignment = Assignment(settings.input_topic, consumer, recoverer, parts.outage, stop)
     return Service(
         settings,
@@ -172,18 +181,32 @@ def _load_model(settings: Settings) -> LoadedBundle:
         raise StartError(str(error)) from None
 
 
-def _check_redis(client: redis.Redis, settings: Settings) -> None:
+def _watches(settings: Settings, model: LoadedBundle, champion: Champion, metrics: Metrics) -> list[ModelWatch]:
+    """Return what is followed while the scorer runs: nothing where a bundle is given by its name."""
+    if settings.model is not None:
+        return []
+    try:  # what auto has measured holds for the next bundle, too
+        store = Store(settings.model_store, model.runtime.name, settings.runtime_threads)
+    except StoreError as error:
+        raise StartError(str(error)) from None
+    directory = model.bundle.directory
+    in_force = directory.name if directory.parent == settings.model_store else None  # else it is the starter
+    return [ModelWatch(store, "champion", in_force, champion.take, metrics)]
+
+
+def _check_redis(client: Client, settings: Settings) -> None:
     url = mask_url(settings.redis_url.get_secret_value())
     try:
-        client.ping()
+        ping(client)
         if settings.allow_eviction:  # then not asked either: not every service lets its clients ask
             return
-        policy = client.info("memory").get("maxmemory_policy", "noeviction")
+        asked = {server.info("memory").get("maxmemory_policy", "noeviction") for server in primaries(client)}
     except redis.RedisError as error:
         raise StartError(f"Redis at {url} does not answer ({error}): start it, or set TENFOLD_REDIS_URL") from None
 
-    if policy != "noeviction":
+    evicting = ", ".join(sorted(asked - {"noeviction"}))
+    if evicting:
         raise StartError(
-            f"Redis at {url} has maxmemory-policy {policy}: it would drop windows without a word when its memory is "
+            f"Redis at {url} has maxmemory-policy {evicting}: it would drop windows without a word when its memory is "
             "full. Set it to noeviction, or accept wrong scores with TENFOLD_ALLOW_EVICTION=true"
         )

@@ -97,6 +97,7 @@ class Settings(BaseSettings):
     runtime_threads: int = Field(1, ge=1, le=256)
 
     batch_size: int = Field(4096, ge=1, le=65536, description="most events in one transaction")
+    model_poll_s: float = Field(5.0, gt=0, description="seconds between two looks at the store, without a model given")
     allow_eviction: bool = Field(False, description="accept a Redis that may evict windows when its memory is full")
     window_ttl_days: int = Field(180, ge=1, description="Redis forgets a user's window after so long without events")
     outage_limit_s: float = Field(300.0, gt=0, description="seconds without Kafka or Redis until the process gives up")
@@ -142,7 +143,7 @@ class Settings(BaseSettings):
         """Read numbers and truth values, but a password of ``1e5`` as it stands."""
         if not isinstance(value, Mapping):
             return value
-        texts = {name for name in value if _is_secret(str(name)) or name in {"username", "client_name"}}
+        texts = {name for name in value if _is_secret(str(name)) or str(name).endswith(("username", "client_name"))}
         return {name: entry if name in texts else _scalar(entry) for name, entry in value.items()}
 
     @field_validator("redis_url")

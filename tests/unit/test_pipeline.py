@@ -1,5 +1,6 @@
 """The pipeline over a store in memory: stages beside each other, the order kept, and what one failure takes along."""
 
+import json
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
@@ -9,6 +10,7 @@ from confluent_kafka import KafkaError
 from prometheus_client import CollectorRegistry
 
 from models.window import Windows
+from stream.champion import Serving
 from stream.encode import Output
 from stream.metrics import Metrics
 from stream.microbatch import MarkMovedError, ModelFailedError, prepare
@@ -64,10 +66,11 @@ class Bench:
     def __init__(self, model: LengthModel | FragileModel | None = None, beside: bool = True) -> None:
         self.store, self.publisher = SavingStore(START), ListPublisher()
         self.metrics = Metrics(CollectorRegistry())
+        self.serving = Serving(model or LengthModel())
         self.pipeline = Pipeline(
             lambda: self.publisher,
             self.store,  # type: ignore[arg-type]
-            model or LengthModel(),
+            lambda: self.serving,
             self.metrics,
             beside=beside,
         )
@@ -176,4 +179,27 @@ def test_a_model_that_fails_on_everything_ends_it() -> None:
     bench.submit(1)
     with pytest.raises(ModelFailedError):
         bench.pipeline.settle()
+    bench.pipeline.close()
+
+
+def test_a_batch_has_one_model_from_its_windows_to_its_score() -> None:
+    bench = Bench()
+    bench.publisher.gate.clear()
+    bench.submit(1)
+    assert bench.publisher.waiting.wait(_SOON_S)
+    bench.submit(2)
+    [_, second] = bench.pipeline._underway
+    second.scored.result(_SOON_S)
+    other = LengthModel()
+    other.spec = LengthModel.spec.model_copy(update={"model_version": "v2", "threshold": 0.15})
+    bench.serving = Serving(other)
+    bench.submit(3)
+    bench.publisher.gate.set()
+    assert len(bench.pipeline.settle().through) == 3
+    scores = [json.loads(value) for value in bench.publisher.published]
+    assert [(score["model_version"], score["window_length"], score["sequence_anomaly"]) for score in scores] == [
+        ("v1", 1, False),
+        ("v1", 2, False),  # scored by v1, encoded after the change: above the other one's threshold
+        ("v2", 3, True),
+    ]
     bench.pipeline.close()

@@ -1,0 +1,70 @@
+"""The model in force, and its change: between two micro-batches, each of which has one model from its windows on."""
+
+import logging
+from typing import NamedTuple
+
+from models.bundle import BundleError, LoadedBundle
+from models.spec import BundleSpec
+from stream.metrics import Metrics
+from stream.microbatch import Model
+from stream.profiles import ProfileTables, tables_for
+
+log = logging.getLogger(__name__)
+
+
+class Serving(NamedTuple):
+    """What one micro-batch is scored with; it travels with the batch."""
+
+    model: Model
+    tables: ProfileTables | None = None  # of profiles, where the model reads them
+
+
+class Champion:
+    """What the next micro-batch is scored with. One thread changes it, any may look."""
+
+    def __init__(self, bundle: LoadedBundle, topic: str, metrics: Metrics) -> None:
+        self._topic, self._metrics = topic, metrics
+        self.serving = Serving(bundle, tables_for(bundle.spec, topic))
+        self._told = self._tell(bundle)
+
+    def take(self, bundle: LoadedBundle) -> None:
+        """Put a verified bundle in force, from the next micro-batch on.
+
+        Raises:
+            BundleError: its window is another one than those that are stored.
+        """
+        before, tables = self.serving, tables_for(bundle.spec, self._topic)
+        _refuse_other_window(bundle, before.model.spec)
+        if tables is not None and before.tables is not None and tables.keys == before.tables.keys:
+            tables = before.tables  # they know the index already
+        self.serving = Serving(bundle, tables)
+        self._metrics.model_info.remove(*self._told)
+        self._told = self._tell(bundle)
+        self._metrics.reloads.inc()
+        log.info(
+            "another model is in force",
+            extra={"model_version": bundle.spec.model_version, "before": before.model.spec.model_version},
+        )
+
+    def _tell(self, bundle: LoadedBundle) -> tuple[str, str, str]:
+        told = bundle.spec.model_version, bundle.spec.preset, bundle.runtime.name
+        self._metrics.model_info.labels(*told).set(1)
+        return told
+
+
+def _refuse_other_window(bundle: LoadedBundle, stored: BundleSpec) -> None:
+    spec, directory = bundle.spec, bundle.bundle.directory
+    if (spec.sequence_length, spec.window_max_age_ms) == (stored.sequence_length, stored.window_max_age_ms):
+        return
+    if spec.sequence_length > stored.sequence_length or spec.window_max_age_ms > stored.window_max_age_ms:
+        way_out = f"stop all scorers, run `TENFOLD_MODEL={directory} tenfold reset --rebuild`, start them"
+    else:
+        way_out = "restart all scorers"
+    raise BundleError(
+        f"{directory} looks back {_window(spec)}, and the stored windows are {_window(stored)}: "
+        f"{way_out} (docs/models.md)"
+    )
+
+
+def _window(spec: BundleSpec) -> str:
+    return f"{spec.sequence_length} transactions and {spec.window_max_age_ms / 86_400_000:g} days"

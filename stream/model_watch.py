@@ -1,0 +1,98 @@
+"""The model store as a running scorer follows it: what a pointer names now is verified beside the traffic.
+
+Reading the store, sums, golden outputs: all of it happens in a thread of its own, for a store may be far away or hang.
+Measured, nobody waits for more than 20 ms meanwhile: hashing, sessions and golden runs leave Python's lock alone.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from models.bundle import LoadedBundle
+from models.store import Store
+from models.switches import Pointer
+from stream.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+Take = Callable[[LoadedBundle], None]  # raises BundleError for one that this process cannot go over to
+
+
+class ModelWatch:
+    """One pointer of the store; one thread looks.
+
+    What is refused is refused once, and tried again only when the pointer names another bundle in between, or when the
+    directory that it names comes or goes.
+    """
+
+    def __init__(self, store: Store, pointer: Pointer, in_force: str | None, take: Take, metrics: Metrics) -> None:
+        self._store, self._pointer, self._take, self._metrics = store, pointer, take, metrics
+        self._in_force = in_force  # the bundle of the store that was taken last
+        self._seen: tuple[str, bool] | None = None  # name, and whether there is such a directory
+        self._readable = True
+        metrics.bundles_refused.labels(pointer)  # so that the first one is an increase
+        metrics.refusing_bundle.labels(pointer).set(0)
+
+    def look(self) -> None:
+        """Read the pointer; verify and take what it names, if that is news. Whatever happens is counted and logged."""
+        try:
+            self._follow(self._named())
+        except OSError as error:
+            self._metrics.model_store_errors.inc()
+            if self._readable:
+                log.warning(
+                    "the model store cannot be read; the model in force goes on, and the store is looked at again",
+                    extra={"pointer": self._pointer, "store": str(self._store.root), "error": str(error)},
+                )
+            self._readable = False
+        else:
+            self._metrics.model_store_read.set(time.time())
+            self._readable = True
+
+    def _named(self) -> str | None:
+        name = self._store.named(self._pointer)
+        if name is None and self._in_force is not None:  # a store never takes its champion away: a mount that is gone?
+            raise FileNotFoundError(f"{self._store.root / self._pointer} is gone")
+        return name
+
+    def _follow(self, name: str | None) -> None:
+        sight = None if name is None else (name, (self._store.root / name).is_dir())
+        if sight == self._seen:
+            return
+        if name is not None and name != self._in_force:
+            self._go_over_to(name)
+        self._seen = sight
+        self._metrics.refusing_bundle.labels(self._pointer).set(name not in {None, self._in_force})
+
+    def _go_over_to(self, name: str) -> None:
+        if self._readable:
+            log.info("the model store names another bundle", extra={"pointer": self._pointer, "model_version": name})
+        try:
+            self._take(self._store.verify(name))
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- a runtime's errors have no common class
+            self._refuse(name, error)
+        else:
+            self._in_force = name
+
+    def _refuse(self, name: str, error: Exception) -> None:
+        self._metrics.bundles_refused.labels(self._pointer).inc()
+        log.error(
+            "a bundle was refused; the model in force goes on",
+            extra={"pointer": self._pointer, "model_version": name, "error": str(error)},
+        )
+
+
+def follow(watches: list[ModelWatch], every_s: float, stop: threading.Event) -> threading.Thread:
+    """Look at the store every ``every_s`` seconds until ``stop`` is set; return the thread that does."""
+
+    def look() -> None:
+        while not stop.wait(every_s):
+            for watch in watches:
+                watch.look()
+
+    thread = threading.Thread(target=look, name="models", daemon=True)  # a store that hangs keeps no process alive
+    thread.start()
+    return thread
