@@ -16,6 +16,7 @@ class ArchiveMetrics:
             return Gauge(f"tenfold_archive_{name}", documentation, labels, registry=registry)
 
         self.rows = counter("rows", "Records written to the archive", ["topic"])
+        self.labels = counter("labels", "Labels written to the archive, by their verdict", ["is_fraud"])
         self.files = counter("files", "Files written", ["topic"])
         self.bytes = counter("bytes", "Size of the files written", ["topic"])
         self.refused = counter("refused_records", "Records that are malformed, and not archived", ["topic", "reason"])

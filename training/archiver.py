@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
+import pyarrow.compute as pc
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stream.clients import Contact
@@ -158,6 +159,10 @@ class Archiver:
                     self._metrics.files.labels(topic).inc()
                     self._metrics.bytes.labels(topic).inc(written.size)
                     self._metrics.rows.labels(topic).inc(len(rows))
+                    if self._kinds[topic] is Kind.LABELS:
+                        frauds = pc.sum(rows["is_fraud"]).as_py()
+                        self._metrics.labels.labels("true").inc(frauds)
+                        self._metrics.labels.labels("false").inc(len(rows) - frauds)
                 log.info("archived", extra={"file": written.name.path, "rows": len(rows)})
         commit(self._consumer, [self._buffers[place] for place in due])
 

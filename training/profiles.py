@@ -78,6 +78,8 @@ class Summary(NamedTuple):
     contradicting_labels: int  # their transaction had one that said otherwise; this one counts
     labels_of_unknown: int  # their transaction is not in the archive, or from before the days that were read
     frauds: int  # transactions of these days that are frauds by the label in force
+    label_delay_median_s: float | None  # from a transaction's created_at until its first label landed; None without one
+    label_delay_p95_s: float | None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,11 @@ class ProfileMetrics:
         self.duration = gauge("duration_seconds", "Time that building and publishing the newest table took")
         self.behind = gauge("partitions_behind", "Partitions that a table waits for the archiver on")
         self.unused_labels = gauge("unused_labels", "Labels of unknown transactions, in the days of the newest table")
+        self.label_delay = gauge(
+            "label_delay_seconds",
+            "From a payment until its first label landed, of labels in the days of the newest table",
+            ["quantile"],
+        )
         self.errors = Counter(
             "tenfold_profiles_errors", "Attempts at a table that failed; it is tried again", registry=registry
         )

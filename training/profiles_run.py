@@ -22,6 +22,7 @@ from models.context import ProfileDefinition
 from stream.errors import TenfoldError
 from stream.health import Health
 from stream.profile_layout import ProfileKeys
+from stream.redis_client import Client
 from stream.settings import Settings
 from training.archive import Archive
 from training.profiles import Topics
@@ -57,7 +58,7 @@ class Publisher:
     archive: Archive
     place: Archive  # root of the tables
     definition: ProfileDefinition
-    client: redis.Redis
+    client: Client
     clock: Callable[[], float] = time.time  # seconds since the epoch
 
     @property
@@ -157,6 +158,11 @@ def _attempt(publisher: Publisher, every: timedelta, metrics: ProfileMetrics) ->
     metrics.duration.set(time.monotonic() - begun)
     metrics.rows.labels("merchant").set(built.merchants)
     metrics.rows.labels("user").set(built.users)
-    metrics.unused_labels.set(built.summary.labels_of_unknown)
-    log.info("table of profiles published", extra={**published._asdict(), **built.summary._asdict()})
+    summary = built.summary
+    metrics.unused_labels.set(summary.labels_of_unknown)
+    metrics.label_delay.clear()  # a table without a label has no delay
+    for quantile, seconds in (("0.5", summary.label_delay_median_s), ("0.95", summary.label_delay_p95_s)):
+        if seconds is not None:
+            metrics.label_delay.labels(quantile).set(seconds)
+    log.info("table of profiles published", extra={**published._asdict(), **summary._asdict()})
     return today

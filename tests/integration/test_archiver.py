@@ -108,6 +108,9 @@ def test_what_goes_over_the_topics_is_archived_once_and_the_malformed_is_counted
 
     assert archiver.metric("tenfold_archive_rows_total") == sum(expected.values())
     assert archiver.metric("tenfold_archive_refused_records_total") == 3_000 + 300 - sum(expected.values()) + 400
+    assert archiver.metric("tenfold_archive_labels_total") == expected[Kind.LABELS]
+    frauds = sum(number % 3 == 0 and number % 10 > 0 for number in range(300))
+    assert f'tenfold_archive_labels_total{{is_fraud="true"}} {frauds}.0' in archiver.get("/metrics")[1]
     assert archiver.metric("tenfold_archive_bytes_total") > 10_000
     assert archiver.stop() == 0
     archiving.check()

@@ -92,3 +92,34 @@ def test_where_there_is_no_table_nothing_is_known(tmp_path: Path) -> None:
 def test_an_archive_without_anything_has_a_table_of_zeros(tmp_path: Path) -> None:
     with open_profiles(open_archive(str(tmp_path)), TOPICS, ProfileDefinition("UTC", 7)) as profiles:
         assert profiles.table(20_000).to_pylist() == [{"kind": "prior", "id": "", **dict.fromkeys(VALUES, 0.0)}]
+
+
+@pytest.mark.parametrize(("seed", "zone", "delay"), CASES)
+def test_the_delay_of_labels_is_from_the_payment_until_the_first_one_landed(
+    seed: int, zone: str, delay: int, tmp_path: Path
+) -> None:
+    past, day = random_past(seed, zone, delay, FIRST, DAYS, 300), FIRST + timedelta(days=60)
+    archive = open_archive(str(tmp_path))
+    archive_past(past, archive)
+    number = day_number(day)
+    with open_profiles(archive, TOPICS, definition(past), first=number, last=number) as profiles:
+        summary, before_all = profiles.summary(number), profiles.summary(day_number(FIRST) - 100)
+
+    created_at = {}
+    for payment in sorted(past.payments, key=lambda payment: payment.arrived_at, reverse=True):
+        if past.day(payment.arrived_at) < day:
+            created_at[payment.transaction] = payment.created_at  # of those with one id, the first's in the end
+    landed_at: dict[str, int] = {}
+    for label in past.labels:
+        at_ms = max(label.labelled_at, label.arrived_at)
+        landed_at[label.transaction] = min(at_ms, landed_at.get(label.transaction, at_ms))
+    since = day - timedelta(days=delay + 30)
+    delays_s = [
+        (at_ms - created_at[transaction]) / 1000
+        for transaction, at_ms in landed_at.items()
+        if since <= past.day(at_ms) < day and transaction in created_at
+    ]
+    assert len(delays_s) > 20
+    assert summary.label_delay_median_s == pytest.approx(np.quantile(delays_s, 0.5))
+    assert summary.label_delay_p95_s == pytest.approx(np.quantile(delays_s, 0.95))
+    assert (before_all.labels, before_all.label_delay_median_s, before_all.label_delay_p95_s) == (0, None, None)
