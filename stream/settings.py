@@ -143,7 +143,7 @@ class Settings(BaseSettings):
         """Read numbers and truth values, but a password of ``1e5`` as it stands."""
         if not isinstance(value, Mapping):
             return value
-        texts = {name for name in value if _is_secret(str(name)) or str(name).endswith(("username", "client_name"))}
+        texts = {name for name in value if _is_secret(str(name)) or name in {"username", "client_name"}}
         return {name: entry if name in texts else _scalar(entry) for name, entry in value.items()}
 
     @field_validator("redis_url")
