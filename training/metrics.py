@@ -11,6 +11,9 @@ ALERT_BUDGET = 0.01
 #: A spec's threshold lies between 0 and 1.
 LOWEST_THRESHOLD, HIGHEST_THRESHOLD = 1e-6, 1 - 1e-6
 
+#: Logarithms are of probabilities this far from 0 and 1 at least, as Keras takes them.
+LOG_FLOOR = 1e-7
+
 Probabilities = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.float32]
 
@@ -25,7 +28,8 @@ def ranking(is_fraud: Labels, probabilities: Probabilities) -> dict[str, float |
         return {"auc": None, "average_precision": None}
     order = np.argsort(-probabilities, kind="stable")
     descending = probabilities[order]
-    ends = np.flatnonzero(np.append(descending[1:] != descending[:-1], True))  # equal probabilities are flagged together
+    # equal probabilities are flagged together
+    ends = np.flatnonzero(np.append(descending[1:] != descending[:-1], True))
     caught = np.cumsum(is_fraud[order] > 0)[ends]
     false_alerts = ends + 1 - caught
     recall = np.append(0, caught) / frauds
@@ -37,7 +41,7 @@ def ranking(is_fraud: Labels, probabilities: Probabilities) -> dict[str, float |
 
 def loss_and_accuracy(is_fraud: Labels, probabilities: Probabilities) -> dict[str, float]:
     """Return binary cross-entropy and accuracy at one half, as Keras defines them."""
-    p = np.clip(probabilities.astype(np.float64), 1e-7, 1 - 1e-7)
+    p = np.clip(probabilities.astype(np.float64), LOG_FLOOR, 1 - LOG_FLOOR)
     loss = -np.where(is_fraud > 0, np.log(p), np.log1p(-p)).mean()
     return {"loss": float(loss), "accuracy": float(((probabilities > 0.5) == (is_fraud > 0)).mean())}
 
