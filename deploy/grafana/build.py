@@ -28,7 +28,7 @@ class Panel:
     description: str
     unit: str  # as Grafana calls it
     queries: Sequence[tuple[str, str]]  # legend, in which {{label}} stands for a label's value, and expression
-    kind: Literal["timeseries", "stat", "state-timeline", "table"] = "timeseries"
+    kind: Literal["timeseries", "stat", "state-timeline", "table", "heatmap"] = "timeseries"
     base_colour: str = "green"
     thresholds: Sequence[tuple[float, str]] = ()  # from where on in which other colour
     stacked: bool = False
@@ -167,12 +167,25 @@ def _looks(panel: Panel) -> tuple[Json, Json]:
             return {}, {"reduceOptions": {"calcs": ["lastNotNull"]}, "graphMode": "area", "colorMode": "value"}
         case "state-timeline":
             return {"color": {"mode": "thresholds"}, "custom": {"fillOpacity": 80}}, {}
+        case "heatmap":  # of a histogram's buckets: their bounds are the axis, `unit` is theirs
+            return {"custom": {"scaleDistribution": {"type": "linear"}}}, {
+                "calculate": False,
+                "cellGap": 1,
+                "cellValues": {"unit": "ops"},
+                # most payments are honest: on a linear scale of colours nothing else would be seen
+                "color": {"mode": "scheme", "scheme": "Oranges", "scale": "exponential", "exponent": 0.3, "steps": 64},
+                "filterValues": {"le": 1e-9},
+                "yAxis": {"axisPlacement": "left", "unit": panel.unit},
+                "tooltip": {"mode": "single", "yHistogram": True},
+                "legend": {"show": True},
+            }
         case "table":
             return {}, {}
 
 
 def _target(panel: Panel, number: int, legend: str, expression: str) -> Json:
     is_table = panel.kind == "table"
+    formats = {"table": "table", "heatmap": "heatmap"}
     return {
         "refId": chr(ord("A") + number),
         "datasource": _SOURCE,
@@ -180,7 +193,7 @@ def _target(panel: Panel, number: int, legend: str, expression: str) -> Json:
         "legendFormat": legend,
         "instant": is_table,
         "range": not is_table,
-        "format": "table" if is_table else "time_series",
+        "format": formats.get(panel.kind, "time_series"),
     }
 
 
