@@ -6,7 +6,6 @@ Measured, nobody waits for more than 20 ms meanwhile: hashing, sessions and gold
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 
 from models.bundle import LoadedBundle
@@ -33,6 +32,7 @@ class ModelWatch:
         self._readable = True
         metrics.bundles_refused.labels(pointer)  # so that the first one is an increase
         metrics.refusing_bundle.labels(pointer).set(0)
+        metrics.model_store_read.set_to_current_time()  # a store that never is readable is late from here on
 
     def look(self) -> None:
         """Read the pointer; verify and take what it names, if that is news. Whatever happens is counted and logged."""
@@ -47,7 +47,7 @@ class ModelWatch:
                 )
             self._readable = False
         else:
-            self._metrics.model_store_read.set(time.time())
+            self._metrics.model_store_read.set_to_current_time()
             self._readable = True
 
     def _named(self) -> str | None:
