@@ -44,6 +44,20 @@ def traffic(events: int, users: int, seed: int, bad_share: float = 0.01) -> Iter
             yield Record(user.encode(), json.dumps(message).encode(), bad=False)
 
 
+def verdicts(labels: int, users: int, seed: int) -> Iterator[Record]:
+    """Yield labels of transactions that :func:`traffic` has made with the same seed, one in ten a fraud."""
+    rng = random.Random(seed)
+    for number in range(labels):
+        user = f"user-{rng.randrange(users)}"
+        message = {
+            "transaction_id": f"t-{seed}-{number}",
+            "user_id": user,
+            "is_fraud": rng.random() < 0.1,
+            "labelled_at": timestamp(int(time.time() * 1000)),
+        }
+        yield Record(user.encode(), json.dumps(message).encode(), bad=False)
+
+
 def _spoil(message: dict[str, object], rng: random.Random) -> Record:
     key, value = str(message["user_id"]).encode(), json.dumps(message).encode()
     ways: list[Callable[[], tuple[bytes | None, bytes | None]]] = [
