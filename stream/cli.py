@@ -666,7 +666,7 @@ def models_promote(
 def models_rollback(reason: Reason, windows_rebuilt: WindowsRebuilt = False, as_json: Json = False) -> None:
     """Make the champion before this one champion again; a second rollback goes further back.
 
-    Scorers take it when they are started again. A window longer than the stored ones is refused.
+    Running scorers take it within seconds (TENFOLD_MODEL_POLL_S). A window longer than the stored ones is refused.
 
     Example: tenfold models rollback --reason "flags twice as many"
     """

@@ -170,7 +170,7 @@ def _explained(settings: Settings) -> Iterator[Store]:
 
 
 def _switched(settings: Settings, switch: Switch) -> Told:
-    lines = [_switch_line(switch), "scorers take it when they are started again"]
+    lines = [_switch_line(switch), "running scorers take it within seconds (their TENFOLD_MODEL_POLL_S)"]
     if settings.model is not None:
         lines.append(f"NOTE TENFOLD_MODEL is set here, to {settings.model}: where it is, the champion is not asked for")
     return Told(switch.model_dump(mode="json"), lines)
