@@ -539,8 +539,8 @@ def erase_user(
     from training.extras import require_archive_extra
 
     require_archive_extra()
+    from stream.redis_client import connect
     from stream.settings import load
-    from stream.window_store import connect
     from training import erase_command
     from training.archive import open_archive
     from training.archive_command import url_of

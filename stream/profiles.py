@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import redis
 from pydantic import ValidationError
 
 from models.context import (
@@ -25,6 +24,7 @@ from models.context import (
 from models.spec import BundleSpec
 from models.window import Ints
 from stream.profile_layout import PRIOR, WIDTH, WIRE, ProfileIndex, ProfileKeys, buckets_of
+from stream.redis_cluster import Command
 
 log = logging.getLogger(__name__)
 
@@ -56,12 +56,11 @@ class ProfileLookup:
         self._tables, self._events = tables, (created_at_ms, merchants, users)
         self.found: Found | None = None  # after an answer, too, where the index was another one: ask again
 
-    def ask(self, pipeline: redis.client.Pipeline) -> None:
-        """Add the commands to a pipeline."""
+    def ask(self) -> list[Command]:
+        """Return the commands."""
         self._question = self._tables.ask(*self._events)
-        pipeline.get(self._tables.keys.index)
-        for key, fields in self._question.commands:
-            pipeline.hmget(key, fields)
+        of_tables: list[Command] = [("HMGET", key, *fields) for key, fields in self._question.commands]
+        return [("GET", self._tables.keys.index), *of_tables]
 
     def take(self, answers: Sequence[Any]) -> None:
         """Take the answers to the commands."""

@@ -32,6 +32,7 @@ from stream.model_watch import ModelWatch, follow
 from stream.outage import Outage
 from stream.pipeline import Pipeline
 from stream.publisher import open_publisher
+from stream.redis_client import Client, ping, primaries
 from stream.service import ClientLostError, Service
 from stream.settings import Settings, mask_url
 from stream.topics import require_topics
@@ -52,6 +53,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
 
     Raises:
         StartError: model or Redis is missing.
+        stream.redis_client.RedisAwayError: a Redis Cluster is missing.
         stream.topics.TopicsError: broker or topic is missing.
         SettingsError: a setting cannot be used.
         training.extras.MissingExtraError: there is an archive to rebuild from, and nothing to read it with.
@@ -192,18 +194,19 @@ def _watches(settings: Settings, model: LoadedBundle, champion: Champion, metric
     return [ModelWatch(store, "champion", in_force, champion.take, metrics)]
 
 
-def _check_redis(client: redis.Redis, settings: Settings) -> None:
+def _check_redis(client: Client, settings: Settings) -> None:
     url = mask_url(settings.redis_url.get_secret_value())
     try:
-        client.ping()
+        ping(client)
         if settings.allow_eviction:  # then not asked either: not every service lets its clients ask
             return
-        policy = client.info("memory").get("maxmemory_policy", "noeviction")
+        asked = {server.info("memory").get("maxmemory_policy", "noeviction") for server in primaries(client)}
     except redis.RedisError as error:
         raise StartError(f"Redis at {url} does not answer ({error}): start it, or set TENFOLD_REDIS_URL") from None
 
-    if policy != "noeviction":
+    evicting = ", ".join(sorted(asked - {"noeviction"}))
+    if evicting:
         raise StartError(
-            f"Redis at {url} has maxmemory-policy {policy}: it would drop windows without a word when its memory is "
+            f"Redis at {url} has maxmemory-policy {evicting}: it would drop windows without a word when its memory is "
             "full. Set it to noeviction, or accept wrong scores with TENFOLD_ALLOW_EVICTION=true"
         )

@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from stream.errors import TenfoldError
+from stream.redis_url import split_redis_url
 
 PREFIX = "TENFOLD_"
 CONFIG_FILE = f"{PREFIX}CONFIG"
@@ -69,7 +70,10 @@ class Settings(BaseSettings):
 
     bootstrap_servers: str = Field("localhost:9092", min_length=1, description="Kafka brokers, host:port,…")
     kafka: dict[str, str] = Field({}, repr=False, description="any librdkafka property")
-    redis_url: SecretStr = Field(SecretStr("redis://localhost:6379/0"), description="redis://, rediss:// or unix://")
+    redis_url: SecretStr = Field(
+        SecretStr("redis://localhost:6379/0"),
+        description="redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://",
+    )
     redis: dict[str, RedisOption] = Field({}, repr=False, description="any option of redis-py's client")
 
     group_id: str = Field(
@@ -143,14 +147,13 @@ class Settings(BaseSettings):
         """Read numbers and truth values, but a password of ``1e5`` as it stands."""
         if not isinstance(value, Mapping):
             return value
-        texts = {name for name in value if _is_secret(str(name)) or name in {"username", "client_name"}}
+        texts = {name for name in value if _is_secret(str(name)) or str(name).endswith(("username", "client_name"))}
         return {name: entry if name in texts else _scalar(entry) for name, entry in value.items()}
 
     @field_validator("redis_url")
     @classmethod
-    def _redis_scheme(cls, value: SecretStr) -> SecretStr:
-        if urlsplit(value.get_secret_value()).scheme not in {"redis", "rediss", "unix"}:
-            raise ValueError("must begin with redis://, rediss:// or unix://")
+    def _redis_place(cls, value: SecretStr) -> SecretStr:
+        split_redis_url(value.get_secret_value())
         return value
 
     @model_validator(mode="after")

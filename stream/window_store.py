@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from hashlib import sha1
 from typing import Any, NamedTuple, Protocol, Self, cast
 
-import redis
-from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
-from redis.retry import Retry
 
 from models.window import SEQUENCE_LENGTH, Windows, pack, unpack
+from stream.redis_client import Client, connect, owner, ping, round_trip
+from stream.redis_cluster import Command
 from stream.settings import Settings
 
 #: Sets windows and mark together, if the mark still is what the batch started from.
@@ -78,8 +77,8 @@ class Loaded(NamedTuple):
 class Beside(Protocol):
     """What else is read in the round trip that loads windows."""
 
-    def ask(self, pipeline: redis.client.Pipeline) -> None:
-        """Add commands."""
+    def ask(self) -> list[Command]:
+        """Return the commands."""
 
     def take(self, answers: Sequence[Any]) -> None:
         """Take the answers to those commands."""
@@ -95,18 +94,6 @@ class Save(NamedTuple):
     windows: Windows  # [users, T]
 
 
-def connect(settings: Settings) -> redis.Redis:
-    """Return a client that gives up soon: the service retries, and says so, rather than the client silently."""
-    options: dict[str, Any] = {
-        "socket_timeout": 5.0,
-        "socket_connect_timeout": 5.0,
-        "health_check_interval": 30,
-        "retry": Retry(NoBackoff(), 1),  # a connection that Redis closed while idle is opened again
-        **settings.redis,
-    }
-    return redis.Redis.from_url(settings.redis_url.get_secret_value(), **options)
-
-
 def open_store(settings: Settings, sequence_length: int = SEQUENCE_LENGTH) -> "WindowStore":
     """Return the store of the group and the topic of ``settings``."""
     ttl_s = settings.window_ttl_days * 86_400
@@ -117,7 +104,7 @@ def open_store(settings: Settings, sequence_length: int = SEQUENCE_LENGTH) -> "W
 class WindowStore:
     """The windows of one group on one topic. Methods raise ``redis.RedisError`` when Redis does not do its part."""
 
-    client: redis.Redis
+    client: Client
     group_id: str
     topic: str
     sequence_length: int
@@ -125,7 +112,7 @@ class WindowStore:
 
     def ping(self) -> None:
         """Return if Redis answers."""
-        self.client.ping()
+        ping(self.client)
 
     def mark(self, partition: int) -> Mark | None:
         """Return a partition's mark."""
@@ -137,13 +124,11 @@ class WindowStore:
         Raises:
             models.window.UnknownWindowFormatError: a window was written by another release.
         """
-        pipeline = self.client.pipeline(transaction=False)
-        for request in requests:
-            keys = self._window_keys(request.partition, request.epoch, request.users)
-            pipeline.mget([self._mark_key(request.partition), *keys])
-        if beside is not None:
-            beside.ask(pipeline)
-        answers = pipeline.execute()
+        commands: list[Command] = [
+            ("MGET", self._mark_key(each.partition), *self._window_keys(each.partition, each.epoch, each.users))
+            for each in requests
+        ]
+        answers = round_trip(self.client, [*commands, *(beside.ask() if beside else [])])
         if beside is not None:
             beside.take(answers[len(requests) :])
         return [
@@ -157,26 +142,19 @@ class WindowStore:
         A partition whose mark is not the expected one is left as it is: somebody else owns it, or Redis lost writes.
         Asking again for what was saved already is answered with yes.
         """
-        commands = [self._command(request) for request in requests]
-        answers = self._evaluate(commands)
-        if any(isinstance(answer, NoScriptError) for answer in answers):  # Redis is new, or has restarted
-            self.client.script_load(_COMPARE_AND_SET)
-            answers = self._evaluate(commands)
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
+        arguments = [self._arguments(request) for request in requests]
+        try:
+            answers = round_trip(self.client, [("EVALSHA", _SHA, *each) for each in arguments])
+        except NoScriptError:  # Redis is new, has restarted, or is another since a failover
+            answers = round_trip(self.client, [("EVAL", _COMPARE_AND_SET, *each) for each in arguments])
         return [answer == 1 for answer in answers]
 
-    def _evaluate(self, commands: Sequence[tuple[int, list[bytes | int]]]) -> list[Any]:
-        pipeline = self.client.pipeline(transaction=False)
-        for n_keys, arguments in commands:
-            pipeline.evalsha(_SHA, n_keys, *arguments)
-        return list(pipeline.execute(raise_on_error=False))
-
-    def _command(self, request: Save) -> tuple[int, list[bytes | int]]:
+    def _arguments(self, request: Save) -> list[bytes | int]:
+        """Return what the script is run with: the number of its keys, the keys, its arguments."""
         keys = self._window_keys(request.partition, request.mark.epoch, request.users)
         expected = request.expected.to_bytes() if request.expected else b""
-        return 1 + len(keys), [
+        return [
+            1 + len(keys),
             self._mark_key(request.partition),
             *keys,
             expected,
@@ -196,10 +174,11 @@ class WindowStore:
         """Unlink the windows of an epoch that is over; return how many there were."""
         dropped, cursor = 0, None
         pattern = self._window_keys(partition, epoch, [b"*"])[0]
+        server = owner(self.client, self._mark_key(partition))  # nobody else has keys of this partition
         while cursor != 0:
-            cursor, keys = cast("tuple[int, list[bytes]]", self.client.scan(cursor or 0, pattern, _SCAN_COUNT))
+            cursor, keys = cast("tuple[int, list[bytes]]", server.scan(cursor or 0, pattern, _SCAN_COUNT))
             if keys:
-                dropped += self.client.unlink(*keys)
+                dropped += server.unlink(*keys)
         return dropped
 
     def _prefix(self, partition: int) -> bytes:

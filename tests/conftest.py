@@ -17,6 +17,7 @@ import redis
 from tests.brokers import KafkaBroker, RedisServer
 from tests.kafka_docker import DockerBroker
 from tests.kafka_jars import PartMissingError
+from tests.redis_servers import RedisNodes
 from tests.topics import Topics
 
 OwnKafka = KafkaBroker | DockerBroker
@@ -90,6 +91,18 @@ def redis_url(redis_server: RedisServer | GivenRedis) -> str:
         with redis.Redis.from_url(redis_server.url) as client:
             client.flushall()
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def redis_nodes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisNodes]:
+    """A Redis Cluster for the whole run, without replicas; ``group_id`` keeps keys apart there."""
+    try:
+        nodes = RedisNodes(tmp_path_factory.mktemp("nodes"))
+    except PartMissingError as missing:
+        _do_without(request.config, "Redis", str(missing))
+    nodes.start()
+    yield nodes
+    nodes.discard()
 
 
 @pytest.fixture

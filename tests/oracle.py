@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
-import redis
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from xxhash import xxh3_64_intdigest
 
 from models.bundle import LoadedBundle
 from models.context import Floats32
 from models.window import RECORD, Windows
+from tests.redis_servers import client_of
 from tests.reference import Entry, ReferenceWindow
 
 #: Header of an input record that the generator made bad on purpose.
@@ -172,7 +172,7 @@ def judge(expected: Expected, scores: Iterable[Message], dead_letters: Iterable[
 
 def wrong_windows(expected: Expected, redis_url: str, group_id: str, topic: str) -> int:
     """Return how many windows in Redis are not the replay's, marks that are not at the end included."""
-    client = redis.Redis.from_url(redis_url)
+    client = client_of(redis_url)
     wrong = 0
     for partition, end in expected.ends.items():
         prefix = f"tenfold:{{{group_id}:{topic}:{partition}}}:"

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import redis
 
 from stream.errors import TenfoldError
+from stream.redis_client import Client
 from stream.settings import Settings
 from training.archive import Archive
 from training.archive_command import kinds_of
@@ -76,7 +77,7 @@ class Erased:
 
 
 def erase_user(
-    settings: Settings, archive: Archive, tables: Archive, client: redis.Redis, user: str, *, dry_run: bool
+    settings: Settings, archive: Archive, tables: Archive, client: Client, user: str, *, dry_run: bool
 ) -> Erased:
     """Erase a user and look again; what is killed or fails on the way is completed by running it again.
 
@@ -112,7 +113,7 @@ def erase_user(
 
 
 def _sweep(
-    settings: Settings, archive: Archive, tables: Archive, client: redis.Redis, user: str, *, dry_run: bool
+    settings: Settings, archive: Archive, tables: Archive, client: Client, user: str, *, dry_run: bool
 ) -> tuple[dict[str, Swept], SweptTables, int, int]:
     try:
         client.ping()  # before anything is changed

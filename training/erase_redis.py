@@ -7,15 +7,14 @@ Commands go one by one: what the client says of one that fails in a pipeline quo
 import re
 from typing import Any, cast
 
-import redis
-
 from stream.profile_layout import buckets_of
+from stream.redis_client import Client
 
 _SCAN_COUNT = 1000
 _SPECIAL = re.compile(rb"([*?\[\]\\])")
 
 
-def sweep_windows(client: redis.Redis, group_id: str, topic: str, user: str, *, dry_run: bool) -> int:
+def sweep_windows(client: Client, group_id: str, topic: str, user: str, *, dry_run: bool) -> int:
     """Unlink the windows of a user; return how many there were. With ``dry_run`` they stay.
 
     Raises:
@@ -31,7 +30,7 @@ def sweep_windows(client: redis.Redis, group_id: str, topic: str, user: str, *, 
     return len(found)
 
 
-def sweep_profiles(client: redis.Redis, topic: str, user: str, *, dry_run: bool) -> int:
+def sweep_profiles(client: Client, topic: str, user: str, *, dry_run: bool) -> int:
     """Remove the profile of a user from every table that is there; return how many had one.
 
     Tables of every definition are looked through, and those that the index names no longer or not yet.
@@ -49,7 +48,7 @@ def sweep_profiles(client: redis.Redis, topic: str, user: str, *, dry_run: bool)
     return len(holding)
 
 
-def _keys(client: redis.Redis, pattern: bytes, mine: re.Pattern[bytes]) -> list[bytes]:
+def _keys(client: Client, pattern: bytes, mine: re.Pattern[bytes]) -> list[bytes]:
     """Return the keys that match both, each once: a scan may say one twice."""
     found = cast("Any", client.scan_iter(match=pattern, count=_SCAN_COUNT))
     return sorted({key for key in found if mine.fullmatch(key)})

@@ -19,8 +19,8 @@ from models.context import ProfileDefinition
 from models.spec import BundleSpec
 from stream import health, logs
 from stream.errors import TenfoldError
+from stream.redis_client import connect
 from stream.settings import Settings
-from stream.window_store import connect
 from training.archive import Archive, open_archive
 from training.archive_command import url_of
 from training.profiles_metrics import ProfileMetrics

@@ -3,16 +3,17 @@
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from itertools import islice
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import pyarrow.compute as pc
-import redis
 from pydantic import ValidationError
 
 from models.context import KEPT_DAYS, PROFILE_KINDS, VALUES
 from stream.errors import TenfoldError
-from stream.profile_layout import BUCKETS, PRIOR, ProfileIndex, ProfileKeys, PublishedTable, buckets_of, pack_profiles
+from stream.profile_layout import PRIOR, ProfileIndex, ProfileKeys, PublishedTable, buckets_of, pack_profiles
+from stream.redis_client import Client, round_trip
+from stream.redis_cluster import Command
 from training.profiles_table import StoredTable
 
 #: A key expires so soon, until the index names its table.
@@ -43,7 +44,7 @@ class Published(NamedTuple):
     tables: int  # in the index now
 
 
-def publish(client: redis.Redis, keys: ProfileKeys, table: StoredTable, now: datetime) -> Published:
+def publish(client: Client, keys: ProfileKeys, table: StoredTable, now: datetime) -> Published:
     """Publish a table; scorers use the ones before until the index names it.
 
     Again with the same table, it changes nothing. Killed at any point, it leaves what was there, and keys that expire.
@@ -77,7 +78,7 @@ def publish(client: redis.Redis, keys: ProfileKeys, table: StoredTable, now: dat
     return Published(table.version, len(table.rows), written, len(after.tables))
 
 
-def newest_published(client: redis.Redis, keys: ProfileKeys) -> date | None:
+def newest_published(client: Client, keys: ProfileKeys) -> date | None:
     """Return the day of the newest table that the index names; ``None`` where there is none.
 
     Raises:
@@ -87,7 +88,7 @@ def newest_published(client: redis.Redis, keys: ProfileKeys) -> date | None:
     return max((each.day for each in _read_index(client, keys)[1].tables), default=None)
 
 
-def _read_index(client: redis.Redis, keys: ProfileKeys) -> tuple[bytes | None, ProfileIndex]:
+def _read_index(client: Client, keys: ProfileKeys) -> tuple[bytes | None, ProfileIndex]:
     raw = cast("bytes | None", client.get(keys.index))
     try:
         return raw, ProfileIndex() if raw is None else ProfileIndex.model_validate_json(raw)
@@ -96,7 +97,7 @@ def _read_index(client: redis.Redis, keys: ProfileKeys) -> tuple[bytes | None, P
 
 
 def _flip(
-    client: redis.Redis, keys: ProfileKeys, raw: bytes | None, index: ProfileIndex, entry: PublishedTable
+    client: Client, keys: ProfileKeys, raw: bytes | None, index: ProfileIndex, entry: PublishedTable
 ) -> ProfileIndex | None:
     """Put a table into the index, and leave those of the last days only; ``None`` if somebody else has changed it."""
     tables = {each.day: each for each in index.tables}
@@ -105,28 +106,23 @@ def _flip(
     tables[entry.day] = entry
     oldest = max(tables) - timedelta(days=KEPT_DAYS - 1)
     after = ProfileIndex(tables=tuple(tables[day] for day in sorted(tables) if day >= oldest))
-    arguments: tuple[Any, ...] = (keys.index, raw or b"", after.model_dump_json().encode())
-    return after if client.eval(_COMPARE_AND_SET, 1, *arguments) else None
+    flip = ("EVAL", _COMPARE_AND_SET, 1, keys.index, raw or b"", after.model_dump_json().encode())
+    return after if round_trip(client, [flip]) == [1] else None
 
 
-def _write(client: redis.Redis, keys: ProfileKeys, table: StoredTable) -> None:
+def _write(client: Client, keys: ProfileKeys, table: StoredTable) -> None:
     prior = dict(_profiles(table, "prior"))[PRIOR]
-    pipeline = client.pipeline(transaction=False)
-    for kind in PROFILE_KINDS:
-        for bucket in range(BUCKETS):
-            pipeline.hset(cast("str", keys.table(table.version, kind, bucket)), mapping={PRIOR: prior})
+    begin: list[Command] = []
     for key in keys.tables(table.version):
-        pipeline.expire(key, UNFINISHED_S)
-    pipeline.execute()
+        begin += [("HSET", key, PRIOR, prior), ("EXPIRE", key, UNFINISHED_S)]
+    round_trip(client, begin)
     for kind in PROFILE_KINDS:
         profiles = _profiles(table, kind)
         while some := dict(islice(profiles, _AT_ONCE)):
-            by_bucket: dict[int, dict[Any, Any]] = {}
-            for bucket, (entity, profile) in zip(buckets_of(list(some)).tolist(), some.items(), strict=True):
-                by_bucket.setdefault(bucket, {})[entity] = profile
-            for bucket, mapping in by_bucket.items():
-                pipeline.hset(cast("str", keys.table(table.version, kind, bucket)), mapping=mapping)
-            pipeline.execute()
+            by_bucket: dict[int, list[bytes]] = {}
+            for bucket, each in zip(buckets_of(list(some)).tolist(), some.items(), strict=True):
+                by_bucket.setdefault(bucket, []).extend(each)
+            round_trip(client, [("HSET", keys.table(table.version, kind, at), *its) for at, its in by_bucket.items()])
 
 
 def _profiles(table: StoredTable, kind: str) -> Iterator[tuple[bytes, bytes]]:
@@ -137,10 +133,6 @@ def _profiles(table: StoredTable, kind: str) -> Iterator[tuple[bytes, bytes]]:
         yield from zip([entity.encode() for entity in batch["id"].to_pylist()], pack_profiles(values), strict=True)
 
 
-def _keep(client: redis.Redis, mine: list[bytes], dropped: list[bytes]) -> None:
-    pipeline = client.pipeline(transaction=False)
-    for key in mine:
-        pipeline.persist(key)
-    for key in dropped:
-        pipeline.expire(key, GRACE_S)
-    pipeline.execute()
+def _keep(client: Client, mine: list[bytes], dropped: list[bytes]) -> None:
+    keeping: list[Command] = [("PERSIST", key) for key in mine]
+    round_trip(client, [*keeping, *(("EXPIRE", key, GRACE_S) for key in dropped)])

@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-import redis
 
 from models.context import ProfileDefinition
 from models.window import Windows
@@ -20,6 +19,7 @@ from stream.contract import SOURCE_OFFSET, SOURCE_PARTITION, SOURCE_TOPIC, times
 from stream.profile_layout import ProfileKeys
 from stream.window_store import Mark, Save, WindowStore
 from tests.archives import DAY, start_ms
+from tests.redis_servers import client_of
 from training.archive import Archive, Kind, open_archive
 from training.archive_buffer import Buffer
 from training.archive_reader import read_partition
@@ -86,7 +86,7 @@ class Place:
     """An archive, tables of profiles in files and in Redis, windows, and the environment of the command."""
 
     def __init__(self, redis_url: str, group_id: str, directory: Path) -> None:
-        self.client = redis.Redis.from_url(redis_url)
+        self.client = client_of(redis_url)
         self.archive, self.tables = open_archive(str(directory / "archive")), open_archive(str(directory / "profiles"))
         self.group_id = group_id
         self.kinds = {f"{topic}-{group_id}": kind for topic, kind in KINDS.items()}
@@ -154,10 +154,12 @@ class Place:
 
 
 @pytest.fixture
-def place(redis_url: str, group_id: str, tmp_path: Path) -> Place:
-    return Place(redis_url, group_id, tmp_path)
+def place(request: pytest.FixtureRequest, group_id: str, tmp_path: Path) -> Place:
+    at = request.getfixturevalue(getattr(request, "param", "redis_url"))
+    return Place(at if isinstance(at, str) else at.url, group_id, tmp_path)
 
 
+@pytest.mark.parametrize("place", ["redis_url", "redis_nodes"], indirect=True)
 def test_the_user_is_gone_everywhere_and_all_else_is_as_it_was(place: Place) -> None:
     rows, replayed, in_redis = place.rows(), place.replayed(), place.in_redis()
     told = place.run(ERASED, "--json")

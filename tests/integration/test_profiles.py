@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-import redis
 
 from models.context import CONTEXT, KEPT_DAYS, NO_DAY, Profiled, ProfileDefinition, context_columns, day_date
 from stream.profile_layout import ProfileIndex, ProfileKeys
 from stream.profiles import Found, ProfileLookup, ProfileTables
+from stream.redis_client import Client, open_redis, round_trip
+from stream.redis_url import split_redis_url
 from tests.profile_archives import TOPICS, archive_past
 from tests.profile_reference import Past, random_past
 from training.archive import Archive, open_archive
@@ -25,9 +26,13 @@ FIRST, DAYS = date(2026, 2, 20), 70
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
 
+on_one_server_and_on_a_cluster = pytest.mark.parametrize("client", ["redis_url", "redis_nodes"], indirect=True)
+
+
 @pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_url) as client:
+def client(request: pytest.FixtureRequest) -> Iterator[Client]:
+    place = request.getfixturevalue(getattr(request, "param", "redis_url"))
+    with open_redis(split_redis_url(place if isinstance(place, str) else place.url), {}) as client:
         yield client
 
 
@@ -56,14 +61,12 @@ def build(archive: Archive, keys: ProfileKeys, day: date, tmp_path: Path) -> Sto
 
 
 def serve(
-    client: redis.Redis, tables: ProfileTables, at_ms: list[int], merchants: list[str | None], users: list[str]
+    client: Client, tables: ProfileTables, at_ms: list[int], merchants: list[str | None], users: list[str]
 ) -> Found:
     """Ask as the scorer does."""
     lookup = ProfileLookup(tables, np.array(at_ms), merchants, [user.encode() for user in users])
     while lookup.found is None:
-        pipeline = client.pipeline(transaction=False)
-        lookup.ask(pipeline)
-        lookup.take(pipeline.execute())
+        lookup.take(round_trip(client, lookup.ask()))
     return lookup.found
 
 
@@ -75,7 +78,7 @@ def noon_ms(day: date) -> int:
     "past", [(1, "UTC", 7), (2, "Europe/Paris", 7), (3, "America/New_York", 2)], ids=lambda past: past[1], indirect=True
 )
 def test_what_serving_reads_is_what_training_joins_and_what_the_definition_says(
-    client: redis.Redis, keys: ProfileKeys, past: Past, archive: Archive, tmp_path: Path
+    client: Client, keys: ProfileKeys, past: Past, archive: Archive, tmp_path: Path
 ) -> None:
     last = FIRST + timedelta(days=45)
     published = [last - timedelta(days=back) for back in (0, 1, 3, 6)]  # some days have no table
@@ -118,8 +121,9 @@ def test_what_serving_reads_is_what_training_joins_and_what_the_definition_says(
     assert of_training.tobytes() == of_serving.tobytes()
 
 
+@on_one_server_and_on_a_cluster
 def test_publishing_again_changes_nothing_and_another_table_of_the_day_replaces_it(
-    client: redis.Redis, keys: ProfileKeys, archive: Archive, tmp_path: Path
+    client: Client, keys: ProfileKeys, archive: Archive, tmp_path: Path
 ) -> None:
     day = FIRST + timedelta(days=40)
     table = build(archive, keys, day, tmp_path)
@@ -139,7 +143,7 @@ def test_publishing_again_changes_nothing_and_another_table_of_the_day_replaces_
 
 
 def test_seven_days_are_kept_and_older_ones_are_refused(
-    client: redis.Redis, keys: ProfileKeys, archive: Archive, tmp_path: Path
+    client: Client, keys: ProfileKeys, archive: Archive, tmp_path: Path
 ) -> None:
     days = [FIRST + timedelta(days=30 + number) for number in range(KEPT_DAYS + 2)]
     tables = [build(archive, keys, day, tmp_path) for day in days]
@@ -154,8 +158,9 @@ def test_seven_days_are_kept_and_older_ones_are_refused(
         publish(client, keys, tables[1], NOW)
 
 
+@on_one_server_and_on_a_cluster
 def test_a_publisher_killed_half_way_leaves_the_table_before_in_force_and_the_next_one_finishes(
-    client: redis.Redis, keys: ProfileKeys, past: Past, archive: Archive, tmp_path: Path
+    client: Client, keys: ProfileKeys, past: Past, archive: Archive, tmp_path: Path
 ) -> None:
     before, after = (build(archive, keys, FIRST + timedelta(days=days), tmp_path) for days in (40, 41))
     publish(client, keys, before, NOW)
@@ -176,8 +181,9 @@ def test_a_publisher_killed_half_way_leaves_the_table_before_in_force_and_the_ne
     assert all(client.ttl(key) == -1 for key in keys.tables(after.version))
 
 
+@on_one_server_and_on_a_cluster
 def test_a_table_that_redis_has_lost_is_missing_and_not_taken_for_a_prior(
-    client: redis.Redis, keys: ProfileKeys, archive: Archive, tmp_path: Path
+    client: Client, keys: ProfileKeys, archive: Archive, tmp_path: Path
 ) -> None:
     table = build(archive, keys, FIRST + timedelta(days=40), tmp_path)
     publish(client, keys, table, NOW)
@@ -190,7 +196,7 @@ def test_a_table_that_redis_has_lost_is_missing_and_not_taken_for_a_prior(
     assert serve(client, ProfileTables(keys), [noon_ms(table.day)], ["merchant-0"], ["user-0"]).missing == 0
 
 
-def test_an_index_that_is_none_is_no_crash_for_the_scorer(client: redis.Redis, keys: ProfileKeys) -> None:
+def test_an_index_that_is_none_is_no_crash_for_the_scorer(client: Client, keys: ProfileKeys) -> None:
     client.set(keys.index, b"{")
     found = serve(client, ProfileTables(keys), [noon_ms(FIRST)], ["merchant-0"], ["user-0"])
     assert found.missing == 1

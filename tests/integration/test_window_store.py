@@ -4,6 +4,8 @@ import pytest
 import redis
 
 from models.window import RECORD, UnknownWindowFormatError, Windows
+from stream.redis_client import open_redis
+from stream.redis_url import split_redis_url
 from stream.window_store import Load, Mark, Save, WindowStore
 from tests.brokers import RedisServer
 
@@ -12,9 +14,12 @@ pytestmark = pytest.mark.broker
 START = Mark("topic-id", "epoch", 0)
 
 
-@pytest.fixture
-def store(redis_url: str, group_id: str) -> WindowStore:
-    return WindowStore(redis.Redis.from_url(redis_url), group_id, "transactions", 10, ttl_s=1000)
+@pytest.fixture(params=["redis_url", "redis_nodes"])
+def store(request: pytest.FixtureRequest, group_id: str) -> WindowStore:
+    """On one server, and on a cluster."""
+    place = request.getfixturevalue(request.param)
+    url = place if isinstance(place, str) else place.url
+    return WindowStore(open_redis(split_redis_url(url), {}), group_id, "transactions", 10, ttl_s=1000)
 
 
 def windows(*amounts: float) -> Windows:
@@ -109,8 +114,9 @@ def test_a_full_redis_refuses_the_whole_batch(own_redis: RedisServer, group_id: 
     store = WindowStore(redis.Redis.from_url(own_redis.url), group_id, "transactions", 10, 1000)
     begin(store)
     store.client.config_set("maxmemory", 1)
-    with pytest.raises(redis.OutOfMemoryError):
+    with pytest.raises(redis.OutOfMemoryError) as refused:
         store.save([Save(0, START, START._replace(offset=5), [b"ann", b"bob"], windows(1, 2))])
+    assert "ann" not in str(refused.value)  # it is logged, and logs name no users
     store.client.config_set("maxmemory", 0)
     [loaded] = store.load([Load(0, "epoch", [b"ann", b"bob"])])
     assert loaded.mark == START

@@ -74,29 +74,14 @@ class TablesStore(MemoryStore):
         if self.meanwhile:
             self.meanwhile.pop(0)()
         if beside is not None:
-            commands = Commands()
-            beside.ask(commands)  # type: ignore[arg-type]
-            beside.take([self.answer(*command) for command in commands.given])
+            beside.take([self.answer(*command) for command in beside.ask()])
         return super().load(requests)
 
-    def answer(self, key: bytes, fields: list[bytes] | None = None) -> Any:
-        if fields is None:
+    def answer(self, name: str, key: bytes, *fields: bytes) -> Any:
+        if name == "GET":
             assert key == KEYS.index
             return self.index
         return [self.hashes.get(key, {}).get(field) for field in fields]
-
-
-class Commands:
-    """A pipeline that only takes note."""
-
-    def __init__(self) -> None:
-        self.given: list[tuple[Any, ...]] = []
-
-    def get(self, key: bytes) -> None:
-        self.given.append((key,))
-
-    def hmget(self, key: bytes, fields: list[bytes]) -> None:
-        self.given.append((key, fields))
 
 
 def batch(*events: tuple[str, float, date]) -> MicroBatch:

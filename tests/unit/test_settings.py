@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from redis.connection import parse_url
 
 from stream.clients import consumer_config, reader_config, transactional_config
+from stream.redis_url import split_redis_url
 from stream.settings import SettingsError, load, mask_url
 
 
@@ -55,7 +57,8 @@ def test_any_redis_option_can_be_given_and_numbers_are_numbers(monkeypatch: pyte
 def test_a_password_that_looks_like_a_number_is_text(monkeypatch: pytest.MonkeyPatch, password: str) -> None:
     monkeypatch.setenv("TENFOLD_REDIS__password", password)
     monkeypatch.setenv("TENFOLD_REDIS__USERNAME", password)
-    assert load().redis == {"password": password, "username": password}
+    monkeypatch.setenv("TENFOLD_REDIS__SENTINEL_USERNAME", password)
+    assert load().redis == {"password": password, "username": password, "sentinel_username": password}
 
 
 def test_a_file_gives_settings_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -76,6 +79,12 @@ def test_a_file_gives_settings_and_the_environment_wins(monkeypatch: pytest.Monk
         ("TENFOLD_METRICS_PORT", "70000", "TENFOLD_METRICS_PORT: Input should be less than or equal to 65535"),
         ("TENFOLD_METRICS_PORT", "http", "TENFOLD_METRICS_PORT: Input should be a valid integer"),
         ("TENFOLD_REDIS_URL", "localhost:6379", "TENFOLD_REDIS_URL: must begin with redis://"),
+        ("TENFOLD_REDIS_URL", "redis+proxy://a", "TENFOLD_REDIS_URL: must begin with redis://"),
+        ("TENFOLD_REDIS_URL", "redis+sentinel://a:1,b:2", "TENFOLD_REDIS_URL: redis+sentinel:// ends with /<master>"),
+        ("TENFOLD_REDIS_URL", "redis+sentinel://a/fraud/x", "TENFOLD_REDIS_URL: redis+sentinel:// ends with /<master>"),
+        ("TENFOLD_REDIS_URL", "redis+cluster://a:1,b:2/1", "TENFOLD_REDIS_URL: a Redis Cluster has database 0 only"),
+        ("TENFOLD_REDIS_URL", "redis+cluster://a:1,,b", "TENFOLD_REDIS_URL: has an address that is not host"),
+        ("TENFOLD_REDIS_URL", "redis+cluster://a:b", "TENFOLD_REDIS_URL: has an address that is not host"),
         ("TENFOLD_OUTPUT_TOPIC", "transactions", "TENFOLD_OUTPUT_TOPIC both name the topic 'transactions'"),
         ("TENFOLD_KAFKA__group.id", "x", "TENFOLD_KAFKA__group.id cannot be set: use TENFOLD_GROUP_ID"),
         ("TENFOLD_KAFKA__ENABLE_AUTO_COMMIT", "true", "TENFOLD_KAFKA__enable.auto.commit cannot be set"),
@@ -100,9 +109,22 @@ def test_an_unknown_name_in_the_file_is_refused(monkeypatch: pytest.MonkeyPatch,
         load()
 
 
+def test_the_url_of_redis_says_how_it_is_run() -> None:
+    assert split_redis_url("redis://u:p@h:1/2?protocol=3").plain == "redis://u:p@h:1/2?protocol=3"
+    sentinel = split_redis_url("rediss+sentinel://u:p%2C@a,b:2/fraud/3?protocol=3")
+    assert (sentinel.kind, sentinel.tls, sentinel.master) == ("sentinel", True, "fraud")
+    assert sentinel.addresses == (("a", 26379), ("b", 2))
+    assert parse_url(sentinel.plain) == {"host": "a", "username": "u", "password": "p,", "db": 3, "protocol": 3}
+    cluster = split_redis_url("redis+cluster://:p@a:7000,b")
+    assert (cluster.kind, cluster.tls) == ("cluster", False)
+    assert cluster.addresses == (("a", 7000), ("b", 6379))
+    assert parse_url(cluster.plain) == {"host": "a", "port": 7000, "password": "p"}
+
+
 def test_secrets_are_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENFOLD_REDIS_URL", "rediss://scorer:hunter2@redis:6380/1")
     monkeypatch.setenv("TENFOLD_REDIS__password", "hunter2")
+    monkeypatch.setenv("TENFOLD_REDIS__sentinel_password", "hunter2")
     monkeypatch.setenv("TENFOLD_KAFKA__sasl.password", "hunter2")
     monkeypatch.setenv("TENFOLD_KAFKA__ssl.key.pem", "hunter2")
     settings = load()
@@ -110,6 +132,7 @@ def test_secrets_are_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "hunter2" not in printed
     assert settings.masked()["redis_url"] == "rediss://scorer:****@redis:6380/1"
     assert mask_url("redis://h:1/0?password=hunter2&protocol=3") == "redis://h:1/0?password=****&protocol=3"
+    assert mask_url("redis+sentinel://:hunter2@a:1,b:2/fraud/0") == "redis+sentinel://:****@a:1,b:2/fraud/0"
 
 
 def test_a_wrong_secret_is_not_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:

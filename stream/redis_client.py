@@ -1,0 +1,142 @@
+"""The client of Redis: of one server, of the primary that Sentinel names, or of a cluster's primaries.
+
+Never of replicas: they may be behind, and then their marks are, too.
+"""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import redis
+from redis.backoff import NoBackoff
+from redis.cluster import REDIS_ALLOWED_KEYS, ClusterNode
+from redis.connection import parse_url
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from stream.errors import TenfoldError
+from stream.redis_cluster import Cluster, Command, as_redis_error, ask_nodes
+from stream.redis_url import RedisUrl, split_redis_url
+from stream.settings import Settings, SettingsError, mask_url
+
+Client: TypeAlias = redis.Redis | Cluster
+
+_SENTINELS = "sentinel_"  # options that begin so are for the connections to Sentinel
+
+
+class RedisAwayError(TenfoldError):
+    """Redis does not answer."""
+
+
+def connect(settings: Settings) -> Client:
+    """Return a client that gives up soon: the service retries, and says so, rather than the client silently.
+
+    Raises:
+        RedisAwayError: it is a cluster, and none of its nodes says who has what.
+        SettingsError: an option is none of redis-py's.
+    """
+    url = settings.redis_url.get_secret_value()
+    try:
+        return open_redis(split_redis_url(url), settings.redis)
+    except TypeError as error:
+        raise SettingsError(f"TENFOLD_REDIS__… is refused by redis-py: {error}") from None
+    except redis.RedisError as error:
+        raise RedisAwayError(
+            f"Redis at {mask_url(url)} does not answer ({error}): start it, or set TENFOLD_REDIS_URL"
+        ) from None
+
+
+def open_redis(place: RedisUrl, given: Mapping[str, Any]) -> Client:
+    """Return a client of Redis at a place; ``given`` are options of redis-py's client, which win over the defaults.
+
+    Raises:
+        TypeError: an option is unknown.
+        redis.RedisError: the cluster does not answer; a single server is not asked before its first command.
+    """
+    options: dict[str, Any] = {
+        "socket_timeout": 5.0,
+        "socket_connect_timeout": 5.0,
+        "retry": Retry(NoBackoff(), 1),  # a connection that Redis closed while idle is opened again
+        **given,
+    }
+    if place.kind == "cluster":
+        return _open_cluster(place, options)
+    options = {"health_check_interval": 30, **options}
+    watched = place.kind == "sentinel"
+    client = _open_watched(place, options) if watched else redis.Redis.from_url(place.plain, **options)
+    pool = client.connection_pool
+    pool.connection_class(**pool.connection_kwargs)  # an unknown option is an error now, not with the first command
+    return client
+
+
+def ping(client: Client) -> None:
+    """Return if Redis answers, each primary of a cluster.
+
+    Raises:
+        redis.RedisError: it does not.
+    """
+    if isinstance(client, Cluster):
+        client.ping(target_nodes=Cluster.PRIMARIES)
+    else:
+        client.ping()
+
+
+def primaries(client: Client) -> list[redis.Redis]:
+    """Return a client of each server that may be written to."""
+    if isinstance(client, Cluster):
+        return [client.get_redis_connection(node) for node in client.get_primaries()]
+    return [client]
+
+
+def owner(client: Client, key: bytes) -> redis.Redis:
+    """Return a client of the server that has a key.
+
+    Raises:
+        redis.ConnectionError: no node of the cluster is known to have it.
+    """
+    return client.get_redis_connection(client.owner(key)) if isinstance(client, Cluster) else client
+
+
+def round_trip(client: Client, commands: Sequence[Command]) -> list[Any]:
+    """Return the answers to commands, all sent before the first is read: to one server, or to several side by side.
+
+    What is lost on the way is sent again: once or twice must be the same. Errors are Redis' own words, without the
+    command that redis-py would add to them: it may hold a user's id.
+
+    Raises:
+        redis.RedisError: of the first command that failed; the others are done, or have failed, too.
+    """
+    if isinstance(client, Cluster):
+        answers = ask_nodes(client, commands)
+    else:
+        pipeline = client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        answers = pipeline.execute(raise_on_error=False)
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return answers
+
+
+def _open_cluster(place: RedisUrl, options: Mapping[str, Any]) -> Cluster:
+    known = {*REDIS_ALLOWED_KEYS, *inspect.signature(redis.RedisCluster.__init__).parameters}
+    for name in options.keys() - known:  # redis-py would drop it without a word
+        raise TypeError(f"the client of a cluster has no option {name!r}")
+    nodes = [ClusterNode(*address) for address in place.addresses]
+    with as_redis_error():
+        return Cluster(startup_nodes=nodes, **{"ssl": place.tls, **options, **_of_url(place)})
+
+
+def _open_watched(place: RedisUrl, options: Mapping[str, Any]) -> redis.Redis:
+    theirs = {name.removeprefix(_SENTINELS): value for name, value in options.items() if name.startswith(_SENTINELS)}
+    mine = {name: value for name, value in options.items() if not name.startswith(_SENTINELS)}
+    shared = {name: value for name, value in mine.items() if name.startswith(("socket_", "ssl_", "retry"))}
+    watch = Sentinel(place.addresses, sentinel_kwargs={"ssl": place.tls, **shared, **theirs})
+    client: redis.Redis = watch.master_for(place.master, **{"ssl": place.tls, **mine, **_of_url(place)})
+    return client
+
+
+def _of_url(place: RedisUrl) -> dict[str, Any]:
+    """Return user, password, database and options of a URL."""
+    return {name: value for name, value in parse_url(place.plain).items() if name not in {"host", "port"}}
