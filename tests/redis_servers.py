@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import redis
+from redis.cluster import ClusterNode
 from redis.sentinel import Sentinel
 
 from tests.brokers import RedisServer, find_redis_server
@@ -14,8 +15,10 @@ from tests.processes import ChildProcess, accepts_connections, free_port
 
 SLOTS = 16_384
 MASTER = "fraud"
+#: Sentinel promotes no replica that has had no contact for ten times as long.
+DOWN_AFTER_MS = 5_000
 _PATIENCE_S = 120.0
-_NODE_TIMEOUT_MS = 1_500
+_NODE_TIMEOUT_MS = {False: 60_000, True: 3_000}  # without replicas nobody is to be taken for dead on a slow machine
 _BUS = 10_000  # a node listens to the other nodes so far above its port
 _KEYS_AT_ONCE = 1_000
 
@@ -29,6 +32,7 @@ class RedisNodes:
         Raises:
             PartMissingError: no ``redis-server`` on this machine.
         """
+        self._timeout_ms = _NODE_TIMEOUT_MS[replicas]
         self.nodes: list[RedisServer] = []
         for number in range(6 if replicas else 3):
             home = directory / f"node-{number}"
@@ -45,7 +49,7 @@ class RedisNodes:
     def start(self) -> None:
         """Start the nodes, give the primaries the slots and return once all of them say that they are a cluster."""
         for node in self.nodes:
-            timeout = ("--cluster-node-timeout", str(_NODE_TIMEOUT_MS))
+            timeout = ("--cluster-node-timeout", str(self._timeout_ms))
             # a replica may follow at once: how long it has had no contact is not to keep it from an election
             node.start("--cluster-enabled", "yes", *timeout, "--cluster-replica-validity-factor", "0")
         for number, node in enumerate(self.nodes):
@@ -141,7 +145,7 @@ class WatchedRedis:
         config.write_text(
             f"bind 127.0.0.1\nport {self.sentinel_port}\nrequirepass {self.PASSWORD}\n"
             f"sentinel monitor {MASTER} 127.0.0.1 {self.primary.port} 1\n"
-            f"sentinel down-after-milliseconds {MASTER} 2000\nsentinel failover-timeout {MASTER} 10000\n"
+            f"sentinel down-after-milliseconds {MASTER} {DOWN_AFTER_MS}\nsentinel failover-timeout {MASTER} 20000\n"
         )
         command = [find_redis_server(), config, "--sentinel"]
         self._sentinel = ChildProcess(command, self._directory / "sentinel.log")
@@ -169,7 +173,7 @@ def client_of(url: str) -> redis.Redis | redis.RedisCluster:
         return redis.Redis.from_url(url)
     addresses = [(host, int(port)) for host, port in (each.split(":") for each in rest.split("/")[0].split(","))]
     if scheme == "redis+cluster":
-        return redis.RedisCluster(*addresses[0])
+        return redis.RedisCluster(startup_nodes=[ClusterNode(*address) for address in addresses])
     own = {"password": WatchedRedis.PASSWORD}
     client: redis.Redis = Sentinel(addresses, sentinel_kwargs=own).master_for(MASTER)
     return client
