@@ -5,11 +5,12 @@ from functools import partial
 from statistics import median
 from typing import NamedTuple
 
+from benchmarks.arithmetic import bound
 from benchmarks.bare import bare_model
 from benchmarks.harness import JOIN_TOGETHER, Backlog, Parts, Run, backlog, parts, run
 from benchmarks.rounds import interleaved
 from benchmarks.section import Row, Size, Table
-from models.bundle import load_bundle, starter
+from models.bundle import ONNX, load_bundle, starter
 from models.runtime import MissingRuntimeError, RuntimeName
 
 _USERS = 5_000
@@ -60,12 +61,21 @@ def measure(size: Size) -> list[Table]:
         }
         found = interleaved(variants, size.rounds)
     notes = [_NOTE, *(f"Not measured, {engine}: {why}." for engine, why in missing.items())]
-    return [Table("Events/s", [_row(found, each) for each in configurations], " ".join(notes))]
+    bare = median(each for each in found[_bare("onnxruntime")] if isinstance(each, float))
+    return [
+        Table("Events/s", [_row(found, each) for each in configurations], " ".join(notes)),
+        Table("What the arithmetic allows", _bound(bare), _BOUND_NOTE),
+    ]
 
 
 _NOTE = (
     "Median of the rounds, with their range. The limit is the same engine on one thread with ready arrays and nothing "
     "else to do; the ratio is the median of the rounds' ratios. CPU is in microseconds an event."
+)
+
+_BOUND_NOTE = (
+    "In float32. The model's activations, Kafka, Redis and everything else come on top, on the same cores: nothing "
+    "that computes this model on them can be faster than this times the cores."
 )
 
 
@@ -97,6 +107,11 @@ def _bare(engine: RuntimeName) -> str:
 
 def _bare_model(engine: RuntimeName) -> float:
     return bare_model(load_bundle(starter("default"), engine, threads=1), _BARE_EVENTS)
+
+
+def _bound(bare_events_per_s: float) -> list[Row]:
+    bundle = starter("default")
+    return bound(bundle / ONNX, load_bundle(bundle).spec.sequence_length, bare_events_per_s)
 
 
 def _row(found: dict[str, list[Run | float]], configuration: Configuration) -> Row:

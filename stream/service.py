@@ -135,8 +135,8 @@ class Service:
             return
         self._assignment.move(batch.ends)
         self._newest_ms.update(zip(batch.partitions, batch.timestamps_ms, strict=True))
-        self._count_misplaced(prepared)
         self._pipeline.submit(prepared)
+        self._count_misplaced(prepared)  # beside the batch: nobody waits for it
         self._room = _ROOM if 4 * len(batch) > self._settings.batch_size else 0
 
     def _still_starts(self, batch: MicroBatch) -> bool:

@@ -5,11 +5,13 @@ import json
 import numpy as np
 import pytest
 
+from benchmarks.arithmetic import operations
 from benchmarks.beside_peers import ratios
 from benchmarks.harness import rate
 from benchmarks.report import markdown, measure_all
 from benchmarks.section import QUICK, Size, Table
 from benchmarks.short import RECORDED, judge
+from models.bundle import ONNX, starter
 
 
 @pytest.mark.parametrize(
@@ -59,3 +61,11 @@ def test_tenfold_is_compared_with_as_many_processes_and_at_its_best() -> None:
     assert [row["events/s"] for row in rows] == [60, 80, 12, 20, 5]
     assert [row["Tenfold is faster"] for row in rows] == [1, 1, 5, 4, 12]
     assert rows[2]["its best is"] == pytest.approx(6.67)
+
+
+def test_the_arithmetic_of_a_model_is_that_of_its_layers() -> None:
+    def lstm(inputs: int, units: int) -> int:
+        return 10 * 4 * units * (inputs + units)
+
+    by_hand = 2 * (lstm(4, 128) + lstm(128, 64) + 64 * 32 + 32)
+    assert operations(starter("baseline") / ONNX, sequence_length=10) == by_hand
