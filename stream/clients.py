@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
 
 from stream.partitioner import OWN_PARTITIONER
 from stream.settings import Settings, SettingsError
@@ -28,6 +29,33 @@ class Contact:
         """Take librdkafka's word."""
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self.lost = True
+
+
+class _LastWords(logging.Handler):
+    """Keeps the last error that is logged."""
+
+    text = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it, without the names of client and thread in front."""
+        if record.levelno >= logging.ERROR:
+            self.text = record.getMessage().partition("]: ")[2] or record.getMessage()
+
+
+def why_away(client: AdminClient | Consumer | Producer, error: KafkaError) -> str:
+    """Return why a client gets no answer: a certificate, a password, an address. ``error`` only says that it does not.
+
+    librdkafka tells when it is polled, and all of its attempts; the last one will do.
+    """
+    heard, propagate = _LastWords(), _librdkafka.propagate
+    _librdkafka.addHandler(heard)
+    _librdkafka.propagate = False
+    try:
+        client.poll(0)
+    finally:
+        _librdkafka.propagate = propagate
+        _librdkafka.removeHandler(heard)
+    return heard.text or error.str()
 
 
 def common_config(settings: Settings) -> dict[str, Any]:

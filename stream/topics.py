@@ -6,7 +6,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from stream.clients import common_config, open_client
+from stream.clients import common_config, open_client, why_away
 from stream.errors import TenfoldError
 from stream.settings import Settings
 
@@ -89,8 +89,8 @@ def _existing(client: AdminClient | Consumer | Producer, settings: Settings) -> 
         return set(client.list_topics(timeout=_CHECK_S).topics)
     except KafkaException as error:
         raise TopicsError(
-            f"Kafka at {settings.bootstrap_servers} does not answer ({error.args[0].str()}): "
-            "start it, or set TENFOLD_BOOTSTRAP_SERVERS"
+            f"Kafka at {settings.bootstrap_servers} does not answer ({why_away(client, error.args[0])}): "
+            "start it, or set TENFOLD_BOOTSTRAP_SERVERS and TENFOLD_KAFKA__…"
         ) from None
 
 

@@ -127,6 +127,7 @@ def test_secrets_are_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENFOLD_REDIS__sentinel_password", "hunter2")
     monkeypatch.setenv("TENFOLD_KAFKA__sasl.password", "hunter2")
     monkeypatch.setenv("TENFOLD_KAFKA__ssl.key.pem", "hunter2")
+    monkeypatch.setenv("TENFOLD_KAFKA__SASL_OAUTHBEARER_CLIENT_SECRET", "hunter2")
     settings = load()
     for printed in (repr(settings), str(settings), str(settings.masked())):
         assert "hunter2" not in printed
