@@ -1,7 +1,10 @@
 """What belongs together names each other: selectors and labels, ports and probes, accounts and roles."""
 
+from urllib.parse import urlsplit
+
 import pytest
 
+from stream.redis_url import split_redis_url
 from tests.chart.charts import Document, container_of, environment_of, of_kind, pods_of
 
 pytestmark = pytest.mark.chart
@@ -61,8 +64,9 @@ def test_every_pod_has_one_policy_and_may_reach_what_it_has_an_account_for(docum
         brokers = environment.get("TENFOLD_BOOTSTRAP_SERVERS", {}).get("value", "")
         asked = {int(each.rpartition(":")[2]) for each in brokers.split(",") if each}
         if "TENFOLD_REDIS_URL" in environment:
-            place = environment["TENFOLD_REDIS_URL"]["value"].partition("://")[2].partition("/")[0]
-            asked.add(int(place.partition(":")[2] or 6379))
+            place = split_redis_url(environment["TENFOLD_REDIS_URL"]["value"])
+            asked |= {port for _, port in place.addresses} or {urlsplit(place.plain).port or 6379}
+            asked |= {6379} if place.kind == "sentinel" else set()  # of the primary that Sentinel names
         extra = {443, 2049}  # of the sets of values
         assert allowed - extra == {53} | asked, role
         assert ("ingress" in policy["spec"]) == bool(container_of(pod).get("ports")), role
