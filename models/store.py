@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from models.bundle import BundleError, LoadedBundle, resolve_model
+from models.decisions import DECISIONS, Decision, keep_decision, read_decisions
 from models.durable import LOCK, no_writer, one_writer, remove, replace_text, sync_directory
 from models.runtime import RuntimeName
 from models.spec import BundleSpec
@@ -23,7 +24,7 @@ RETIRED = ".retired"  # what is retired is kept here, whole
 
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")  # as the spec's model_version
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # Path makes one slash of two
-_TAKEN = {*get_args(Pointer), HISTORY, LOCK}
+_TAKEN = {*get_args(Pointer), HISTORY, DECISIONS, LOCK}
 
 
 class StoreError(Exception):
@@ -78,14 +79,18 @@ class Store:
         """Return the switches, oldest first, and in words what was left unfinished or does not fit them.
 
         Raises:
-            models.switches.HistoryError: the history cannot be read.
+            models.switches.HistoryError: the history, or that of the gate's decisions, cannot be read.
         """
         if not self.root.is_dir():
             return [], []
         with no_writer(self.root):
             switches, torn = read_history(self.root)
+            _, cut = read_decisions(self.root)
             named = {pointer: self.named(pointer) for pointer in get_args(Pointer)}
         notices = [f"{self.root / HISTORY} ends within a line: that switch was not made"] if torn else []
+        notices += (
+            [f"{self.root / DECISIONS} ends within a line: upon that decision nothing was switched"] if cut else []
+        )
         notices += [told for pointer, name in named.items() if (told := discrepancy(switches, pointer, name))]
         notices += [
             f"{pointer} names {name!r}, and there is no such bundle in {self.root}"
@@ -104,21 +109,56 @@ class Store:
         """
         return verify_version(self.directory(version), self.runtime, self.threads)
 
-    def promote(self, version: str, reason: str, *, windows_rebuilt: bool = False) -> Switch:
+    def decisions(self, *versions: str) -> list[Decision]:
+        """Return what the gate decided, oldest first; with ``versions`` only where all of them were in it.
+
+        Raises:
+            models.switches.HistoryError: the decisions cannot be read.
+        """
+        if not self.root.is_dir():
+            return []
+        with no_writer(self.root):
+            decisions, _ = read_decisions(self.root)
+        return [each for each in decisions if {each.challenger, each.champion}.issuperset(versions)]
+
+    def keep(self, decision: Decision) -> None:
+        """Keep a decision upon which nothing is switched, for good."""
+        with one_writer(self._existing()):
+            keep_decision(self.root, decision)
+
+    def check(self, version: str, reason: str, *, windows_rebuilt: bool = False) -> None:
+        """Raise what :meth:`promote` raises, and switch nothing: to compare takes minutes, and this a moment."""
+        _one_line(reason)
+        self._existing()
+        self._checked(version, windows_rebuilt=windows_rebuilt)
+
+    def promote(
+        self, version: str, reason: str, *, windows_rebuilt: bool = False, decision: Decision | None = None
+    ) -> Switch:
         """Make ``version`` the champion. Nothing is compared; a challenger that becomes champion is none any more.
 
         Args:
             version: a bundle of the store.
             reason: kept in the history; no user data.
             windows_rebuilt: the stored windows were rebuilt as ``version`` wants them, so a longer one is not refused.
+            decision: of the gate, kept before the switch is written down.
 
         Raises:
-            StoreError: there is none of that name, it is champion already, was split by row, or its window is longer.
+            StoreError: there is none of that name, it is champion already, was split by row, its window is longer, or
+                the decision is about another champion.
             BundleError: it does not verify.
         """
         told = _one_line(reason)
         with one_writer(self._existing()):
-            switch = self._put_in_force(version, "promote", told, windows_rebuilt=windows_rebuilt)
+            if decision is not None and decision.champion != self.named("champion"):
+                raise StoreError(
+                    f"the champion is {self.named('champion')} now, and {version} was judged beside "
+                    f"{decision.champion}: promote it again"
+                )
+            self._checked(version, windows_rebuilt=windows_rebuilt)
+            if decision is not None:
+                keep_decision(self.root, decision)
+            switch = self._switch("champion", version, "promote", told)
             if self.named("challenger") == version:
                 self._switch("challenger", None, "promote", told)
         return switch
@@ -136,7 +176,8 @@ class Store:
             before = champion_before(switches, self.named("champion"))
             if before is None:
                 raise StoreError(f"the history of {self.root} has no champion before this one: promote one by its name")
-            return self._put_in_force(before, "rollback", told, windows_rebuilt=windows_rebuilt)
+            self._checked(before, windows_rebuilt=windows_rebuilt)
+            return self._switch("champion", before, "rollback", told)
 
     def shadow(self, version: str | None) -> Switch:
         """Make ``version`` the challenger, or with ``None`` end that there is one.
@@ -193,9 +234,8 @@ class Store:
             )
         return self.root
 
-    def _put_in_force(
-        self, version: str, action: Literal["promote", "rollback"], reason: str, *, windows_rebuilt: bool
-    ) -> Switch:
+    def _checked(self, version: str, *, windows_rebuilt: bool) -> None:
+        """Refuse what must not become champion, whoever is better."""
         if version == self.named("champion"):
             raise StoreError(f"{version} is the champion already")
         loaded = self.verify(version)
@@ -203,7 +243,6 @@ class Store:
             raise StoreError(f"{version} was split by row, for comparison: such a bundle never becomes champion")
         if not windows_rebuilt:
             self._refuse_longer(loaded.spec)
-        return self._switch("champion", version, action, reason)
 
     def _refuse_longer(self, spec: BundleSpec) -> None:
         """Refuse a bundle that looks further back than the windows that groups have stored for the champion."""

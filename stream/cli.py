@@ -210,6 +210,13 @@ def train(
             help="In place of the budget: what a missed fraud costs, in reviews of an alert.", metavar="REVIEWS"
         ),
     ] = None,
+    promote_if_better: Annotated[
+        bool,
+        typer.Option(
+            "--promote-if-better",
+            help="Archive: make it champion if certainly better on held-out days. For a nightly job: 0 either way.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, the steps on stderr.")] = False,
 ) -> None:
     """Train the model on recorded payments and verdicts; write a bundle that scores.
@@ -220,6 +227,8 @@ def train(
 
     if (data is None) == (archive is None):
         raise typer.BadParameter("give one of --data, --archive")
+    if promote_if_better and (archive is None or split == "rows"):
+        raise typer.BadParameter("--promote-if-better compares on days of an --archive, and never after a split by row")
     alerts = train_command.Alerts(alert_budget, cost_of_missed)
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         if data is not None:
@@ -237,6 +246,7 @@ def train(
                 honest,
                 timezone,
                 dask,
+                promote_if_better=promote_if_better,
                 preset=preset,
                 epochs=epochs,
                 batch_size=batch_size,
@@ -648,18 +658,30 @@ def models_diff(one: Version, other: Version, as_json: Json = False) -> None:
 
 @models_app.command("promote")
 def models_promote(
-    version: Version, reason: Reason, windows_rebuilt: WindowsRebuilt = False, as_json: Json = False
+    version: Version,
+    reason: Reason,
+    archive: ArchiveUrl = None,
+    windows_rebuilt: WindowsRebuilt = False,
+    force: Annotated[bool, typer.Option("--force", help="Compare nothing.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Make a bundle the champion, if it verifies. Its scores are NOT compared with the champion's: do that before.
+    """Make a bundle the champion, if it verifies and is not worse than the champion on the same held-out days.
 
-    Scorers take it when they are started again. A window longer than the stored ones is refused.
+    Both score the archive's latest labelled days that neither has learned from. Worse in average precision, card
+    precision or log loss, or too few frauds to tell, and nothing is switched: exit code 1. The decision is kept.
 
-    Example: tenfold models promote default-20260301T020000Z --reason "better on February"
+    A window longer than the stored ones is refused.
+
+    Example: tenfold models promote default-20260301T020000Z --archive /srv/archive --reason "knows the new terminals"
     """
     from stream.models_command import promoted
     from stream.settings import load
 
-    _tell(promoted(load(), version, reason, windows_rebuilt=windows_rebuilt), as_json=as_json)
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    told = promoted(load(), version, reason, windows_rebuilt=windows_rebuilt, force=force, archive=archive, say=say)
+    _tell(told, as_json=as_json)
 
 
 @models_app.command("rollback")

@@ -1,21 +1,23 @@
 """``tenfold models``: the store of bundles, as text and as JSON."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from models.bundle import METRICS, BundleError
+from models.decisions import Decision
 from models.runtime import MissingRuntimeError
 from models.spec import BundleSpec
 from models.store import Store, StoreError
 from models.switches import HistoryError, Switch
 from models.verification import read_metrics, read_spec
 from stream.errors import TenfoldError
+from stream.gate_lines import decision_line, decision_lines
 from stream.settings import Settings
 
 _DAY_MS = 86_400_000
-_SWITCHES = 10  # so many are listed as text; JSON has all
+_SWITCHES = 10  # so many, and as many decisions, are listed as text; JSON has all
 
 
 class ModelsError(TenfoldError):
@@ -38,6 +40,7 @@ def listed(settings: Settings) -> Told:
     """
     with _explained(settings) as store:
         switches, notices = store.history()
+        decisions = store.decisions()
         pointers = {"champion": store.named("champion"), "challenger": store.named("challenger")}
         rows = [_row(store, version) for version in store.versions()]
     result = {
@@ -46,11 +49,13 @@ def listed(settings: Settings) -> Told:
         "versions": rows,
         "notices": notices,
         "history": [switch.model_dump(mode="json") for switch in switches],
+        "decisions": _dumped(decisions),
     }
     lines = [_line(row, pointers) for row in rows] or [f"no bundle in {store.root}: `tenfold train` writes one"]
     if pointers["champion"] is None:
         lines.append("no champion: the starter is in force")
     lines += [_switch_line(switch) for switch in switches[-_SWITCHES:]]
+    lines += [decision_line(decision) for decision in decisions[-_SWITCHES:]]
     return Told(result, lines + [f"NOTE {notice}" for notice in notices])
 
 
@@ -64,11 +69,17 @@ def shown(settings: Settings, version: str) -> Told:
         directory = store.directory(version)
         spec, metrics = read_spec(directory), read_metrics(directory)
         pointers = [pointer for pointer in ("champion", "challenger") if store.named(pointer) == version]
+        decisions = store.decisions(version)
     facts = spec.model_dump(mode="json")
     lines = [f"{name:22} {_text(value)}" for name, value in (facts | _numbers(metrics)).items()]
+    result = {"version": version, "directory": str(directory), "pointers": pointers, "spec": facts, "metrics": metrics}
     return Told(
-        {"version": version, "directory": str(directory), "pointers": pointers, "spec": facts, "metrics": metrics},
-        [f"{'directory':22} {directory}", f"{'pointers':22} {', '.join(pointers) or 'none'}", *lines],
+        result | {"decisions": _dumped(decisions)},
+        [
+            *(f"{'directory':22} {directory}", f"{'pointers':22} {', '.join(pointers) or 'none'}"),
+            *lines,
+            *(line for decision in decisions for line in decision_lines(decision)),
+        ],
     )
 
 
@@ -97,30 +108,96 @@ def verified(settings: Settings, version: str | None) -> Told:
 
 
 def differing(settings: Settings, one: str, other: str) -> Told:
-    """Tell where two bundles' specs and measures differ. Measures of different days say little of which is better.
+    """Tell where two bundles' specs and measures differ, and what the gate decided where it compared them.
+
+    Their own measures are of different days, and say little of which is better.
 
     Raises:
         ModelsError: there is none of that name, or it says nothing of itself.
     """
     with _explained(settings) as store:
         told = [_facts(store.directory(version)) for version in (one, other)]
+        decisions = store.decisions(one, other) if one != other else []
     names = list(dict.fromkeys([*told[0], *told[1]]))
     differences = {name: (told[0].get(name), told[1].get(name)) for name in names}
     differences = {name: pair for name, pair in differences.items() if pair[0] != pair[1]}
+    result: dict[str, Any] = {name: {one: pair[0], other: pair[1]} for name, pair in differences.items()}
+    lines = [f"{name:34} {_text(pair[0])} -> {_text(pair[1])}" for name, pair in differences.items()]
     return Told(
-        {name: {one: pair[0], other: pair[1]} for name, pair in differences.items()} if one != other else {},
-        [f"{name:34} {_text(pair[0])} -> {_text(pair[1])}" for name, pair in differences.items()] or ["no difference"],
+        result | ({"decisions": _dumped(decisions)} if decisions else {}),
+        (lines or ["no difference"]) + [line for decision in decisions for line in decision_lines(decision)],
     )
 
 
-def promoted(settings: Settings, version: str, reason: str, *, windows_rebuilt: bool) -> Told:
-    """Make a bundle the champion.
+def promoted(
+    settings: Settings,
+    version: str,
+    reason: str,
+    *,
+    windows_rebuilt: bool,
+    force: bool,
+    archive: str | None,
+    say: Callable[[str], None],
+) -> Told:
+    """Make a bundle the champion if the gate finds it not worse; the decision is kept, and told when it is no.
+
+    Args:
+        settings: the store, the engine, the topics.
+        version: the bundle.
+        reason: kept with decision and switch.
+        windows_rebuilt: a longer window is not refused.
+        force: nothing is compared.
+        archive: where the held-out days are; as the settings say by default.
+        say: is told what is compared.
 
     Raises:
-        ModelsError: refused; nothing was switched.
+        ModelsError: the bundle is refused whatever the gate says, or cannot be compared; nothing was switched.
     """
     with _explained(settings) as store:
-        return _switched(settings, store.promote(version, reason, windows_rebuilt=windows_rebuilt))
+        store.check(version, reason, windows_rebuilt=windows_rebuilt)
+        champion = store.named("champion")
+        if force or champion is None:
+            decision = Decision(
+                at=store.now(),
+                challenger=version,
+                champion=champion,
+                outcome="no champion" if champion is None else "forced",
+                reason=reason.strip(),
+                comparison=None,
+            )
+        else:
+            decision = _decision(store, settings, version, reason.strip(), archive, say)
+        if decision.outcome == "refused":
+            store.keep(decision)
+            lines = ["nothing was switched; if it has to be: --force, which compares nothing"]
+            return Told(
+                {"switch": None, "decision": decision.model_dump(mode="json")},
+                decision_lines(decision) + lines,
+                good=False,
+            )
+        switch = store.promote(version, reason, windows_rebuilt=windows_rebuilt, decision=decision)
+        told = _switched(settings, switch)
+    return Told(
+        {"switch": told.result, "decision": decision.model_dump(mode="json")}, decision_lines(decision) + told.lines
+    )
+
+
+def _decision(
+    store: Store, settings: Settings, version: str, reason: str, archive: str | None, say: Callable[[str], None]
+) -> Decision:
+    """Ask the gate, which needs an archive, and what reads it."""
+    way_out = "; to promote it uncompared: --force, with the reason why"
+    try:
+        # where nothing is compared, the extra need not be installed
+        from training.extras import require_archive_extra  # noqa: PLC0415
+
+        require_archive_extra()
+        from training.archive_command import url_of  # noqa: PLC0415
+        from training.gate_command import decide  # noqa: PLC0415
+
+        return decide(store, settings, url_of(archive, settings), version, reason, say)
+    except (TenfoldError, BundleError) as error:
+        raise ModelsError(f"{version} is not compared with the champion: {error}{way_out}") from error
 
 
 def rolled_back(settings: Settings, reason: str, *, windows_rebuilt: bool) -> Told:
@@ -167,6 +244,10 @@ def _explained(settings: Settings) -> Iterator[Store]:
         raise ModelsError(
             f"{error.filename or settings.model_store}: {error.strerror}; see with `tenfold models list` what was done"
         ) from error
+
+
+def _dumped(decisions: Sequence[Decision]) -> list[dict[str, Any]]:
+    return [decision.model_dump(mode="json") for decision in decisions]
 
 
 def _switched(settings: Settings, switch: Switch) -> Told:

@@ -13,12 +13,14 @@ import numpy as np
 
 from models.context import day_date
 from models.decisions import Comparison, Finding, Measured
-from training.gate_bootstrap import MEASURES, Floats, bootstrap
+from training.daily import CARDS_A_DAY
+from training.gate_bootstrap import CARD_PRECISION, LOG_LOSS, MEASURES, Floats, bootstrap
 from training.metrics import Probabilities
 from training.scored import Scored
 
-#: Share of what the champion has in a measure that a challenger may lose.
-MARGIN = 0.05
+#: Share of what the champion has in a measure that a challenger may lose; of the card precision at least a card a day,
+#: since nobody who looks into a hundred sees less.
+MARGIN, ONE_CARD = 0.05, 1 / CARDS_A_DAY
 
 #: Of the intervals: each end is missed by a twentieth, the usual risk of a non-inferiority test.
 LEVEL = 0.9
@@ -88,8 +90,10 @@ def finding(low: float, high: float, margin: float) -> Finding:
 
 def _measured(name: str, champion: Floats, challenger: Floats) -> Measured:
     """Return a measure, the first value of each model being that of the payments as they are, the others of draws."""
-    gains = champion - challenger if name == "log_loss" else challenger - champion
+    gains = champion - challenger if name == LOG_LOSS else challenger - champion
     margin = MARGIN * float(champion[0])
+    if name == CARD_PRECISION:
+        margin = max(margin, ONE_CARD)
     figures = {
         "champion": float(champion[0]),
         "challenger": float(challenger[0]),

@@ -27,7 +27,11 @@ Weights = npt.NDArray[np.uint8]
 Measure = Callable[[Weights], float]
 
 #: Of what :func:`bootstrap` returns, in this order.
-MEASURES = ("average_precision", f"card_precision_at_{CARDS_A_DAY}", "log_loss")
+MEASURES = AVERAGE_PRECISION, CARD_PRECISION, LOG_LOSS = (
+    "average_precision",
+    f"card_precision_at_{CARDS_A_DAY}",
+    "log_loss",
+)
 
 
 def bootstrap(payments: Scored, challenger: Probabilities, *, resamples: int, seed: int) -> Floats:

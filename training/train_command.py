@@ -69,12 +69,17 @@ def run_on_archive(
     honest_per_fraud: float,
     timezone: str,
     dask: str | None,
+    *,
+    promote_if_better: bool = False,
     **options: Any,
 ) -> dict[str, Any]:
     """Train on an archive with the options of :class:`training.job.Job`; return what :func:`run` does, and the summary.
 
+    With ``promote_if_better`` also whether the bundle is champion now, and what the gate decided.
+
     Raises:
-        TrainError: TensorFlow is missing, an option means nothing, or the archive does not serve.
+        TrainError: TensorFlow is missing, an option means nothing, or the archive does not serve; or the bundle is
+            written, and cannot be compared with the champion.
     """
     _require((*_NEEDED, "duckdb", "fsspec", *(("distributed",) if dask else ())))
     first, until = (
@@ -137,7 +142,34 @@ def run_on_archive(
             trained = job.run(made.dataset, made.frauds, facts)
     except (TrainingDataError, FileExistsError) as error:
         raise TrainError(str(error)) from None
-    return _told(trained) | facts
+    told = _told(trained) | facts
+    return told | _gated(job.store, settings, url, trained.bundle) if promote_if_better else told
+
+
+def _gated(root: Path, settings: Settings, url: str, bundle: Path) -> dict[str, Any]:
+    """Make the bundle champion if it is better, and tell; the first of a store is champion already."""
+    from models.bundle import BundleError  # noqa: PLC0415 - not where the extra is missing
+    from models.store import Store, StoreError  # noqa: PLC0415
+    from models.switches import HistoryError  # noqa: PLC0415
+    from stream.gate_lines import decision_lines  # noqa: PLC0415
+    from training.gate_command import promote_if_better  # noqa: PLC0415
+    from training.job import say  # noqa: PLC0415
+
+    store = Store(root, settings.runtime, settings.runtime_threads)
+    if store.named("champion") == bundle.name:
+        say(f"{bundle.name} is the first of the store, and so its champion")
+        return {"promoted": True, "decision": None}
+    try:
+        decision = promote_if_better(store, settings, url, bundle.name, say)
+    except (TenfoldError, StoreError, BundleError, HistoryError) as error:
+        raise TrainError(
+            f"{bundle} is written, and the champion stays, since the two are not compared: {error}"
+        ) from None
+    for line in decision_lines(decision):
+        say(line)
+    promoted = decision.outcome == "passed"
+    say(f"{bundle.name} is champion now" if promoted else f"{decision.champion} stays champion")
+    return {"promoted": promoted, "decision": decision.model_dump(mode="json")}
 
 
 def _require(packages: Sequence[str]) -> None:

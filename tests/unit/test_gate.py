@@ -153,7 +153,8 @@ def test_a_challenger_that_knows_nothing_is_worse_in_everything_and_the_other_wa
     assert accepted.better
     for name in MEASURES:
         assert refused.measures[name].gain == -accepted.measures[name].gain < 0
-        assert refused.measures[name].margin == pytest.approx(MARGIN * refused.measures[name].champion)
+        share = MARGIN * refused.measures[name].champion
+        assert refused.measures[name].margin == (max(share, 0.01) if name == "card_precision_at_100" else share)
 
 
 def test_a_challenger_that_ranks_alike_but_says_three_times_too_much_is_refused_for_that() -> None:

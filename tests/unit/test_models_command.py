@@ -66,13 +66,13 @@ def test_the_page_has_each_command() -> None:
     assert listed == COMMANDS == [command.name for command in models_app.registered_commands]
 
 
-def test_the_help_of_promote_says_that_nothing_is_compared() -> None:
-    assert "NOT compared" in " ".join(models("promote", "--help").stdout.split())
+def test_the_help_of_promote_says_that_a_worse_one_is_refused() -> None:
+    assert "not worse than the champion" in " ".join(models("promote", "--help").stdout.split())
 
 
 def test_from_a_new_bundle_to_the_champion_and_back(root: Path) -> None:
     assert answer("shadow", "b")["after"] == "b"
-    assert answer("promote", "b", "--reason", "better")["before"] == "a"
+    assert answer("promote", "b", "--reason", "better", "--force")["switch"]["before"] == "a"
     assert (root / "champion").read_text() == "b\n"
     assert answer("rollback", "--reason", "worse")["after"] == "a"
     assert answer("retire", "b") == {"version": "b", "kept": f"{root}/.retired/b"}

@@ -1,0 +1,217 @@
+"""The gate on an archive: which days are held out for two bundles of a store, and what both make of them."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.bundle import Bundle, LoadedBundle
+from models.context import DAY_MS, day_date, day_number
+from models.decisions import Comparison, Decision
+from models.spec import BundleSpec
+from models.store import Store
+from stream.errors import TenfoldError
+from stream.settings import Settings
+from training.archive import Archive, open_archive
+from training.archive_dataset import MadeRange, Wanted, part_of_range
+from training.dataset import TrainingDataError
+from training.gate import compare
+from training.known_cards import of_known_cards
+from training.labels import open_labels
+from training.periods import labelled_days
+from training.prediction import Floats32, predict_part
+from training.profiles import Topics
+from training.scored import scored
+
+#: So many held-out days at most, the latest: four of each weekday.
+DAYS = 28
+
+#: The reason of a job that asks by itself.
+NIGHTLY = "tenfold train --promote-if-better"
+
+Say = Callable[[str], None]
+
+
+class GateError(TenfoldError):
+    """Two models cannot be compared; the message says why and what would help."""
+
+
+def decide(store: Store, settings: Settings, url: str, version: str, reason: str, say: Say) -> Decision:
+    """Compare a bundle with the champion, and return whether it may take its place: only if it is not worse.
+
+    Args:
+        store: its champion is there.
+        settings: the topics' names.
+        url: directory or URL of the archive.
+        version: the bundle.
+        reason: kept with the decision.
+        say: is told what is compared, which takes minutes.
+
+    Raises:
+        GateError: no day is held out for both, or there is no fraud on these days.
+        training.archive.ArchiveError: the archive cannot be read.
+        models.store.StoreError, models.bundle.BundleError: one of the two is not there, or does not verify.
+    """
+    champion = store.named("champion") or ""
+    scoring = replace(store, threads=len(os.sched_getaffinity(0)))
+    pair = scoring.verify(champion), scoring.verify(version)
+    comparison = compare_bundles(open_archive(url), settings, *pair, scratch=store.root, say=say)
+    return Decision(
+        at=store.now(),
+        challenger=version,
+        champion=champion,
+        outcome="passed" if comparison.passed else "refused",
+        reason=reason,
+        comparison=comparison,
+    )
+
+
+def promote_if_better(store: Store, settings: Settings, url: str, version: str, say: Say) -> Decision:
+    """Make a bundle the champion if it is not worse in anything and ranks better for certain; keep the decision.
+
+    Only not to be worse is too little where nobody looks on: a nightly job might lose a little every night.
+
+    Args and what is raised are those of :func:`decide`.
+    """
+    store.check(version, NIGHTLY)
+    decision = decide(store, settings, url, version, NIGHTLY, say)
+    if decision.comparison is not None and decision.comparison.better:
+        store.promote(version, NIGHTLY, decision=decision)
+        return decision
+    if decision.outcome == "passed":
+        decision = decision.model_copy(update={"outcome": "not better"})
+    store.keep(decision)
+    return decision
+
+
+def compare_bundles(
+    archive: Archive, settings: Settings, champion: LoadedBundle, challenger: LoadedBundle, scratch: Path, say: Say
+) -> Comparison:
+    """Replay the days that are held out for both, score them with both, and compare.
+
+    Args:
+        archive: where transactions, labels and scores are.
+        settings: the topics' names.
+        champion: one model.
+        challenger: the other.
+        scratch: directory for what does not fit into memory: some 800 bytes a payment.
+        say: is told what is compared.
+
+    Raises:
+        GateError, training.archive.ArchiveError: as :func:`decide`.
+    """
+    topics = Topics(settings.input_topic, settings.labels_topic)
+    first, until, notes = held_out(archive, topics, champion.bundle, challenger.bundle)
+    names = [loaded.spec.model_version for loaded in (champion, challenger)]
+    say(f"comparing {' with '.join(names)} on {first} to {until - timedelta(days=1)}")
+    wanted = [_wanted(loaded.spec, first, until) for loaded in (champion, challenger)]
+    processes = len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory(dir=scratch, prefix=".columns.") as columns:
+
+        def replayed(place: int) -> MadeRange:
+            directory = Path(columns) / str(place)
+            directory.mkdir()
+            try:
+                return part_of_range(archive, topics, settings.output_topic, wanted[place], directory, processes)
+            except TrainingDataError as error:
+                raise GateError(str(error)) from None
+
+        made = replayed(0)
+        payments = scored(made.windows, _probabilities(champion, made))
+        other = made if wanted[0] == wanted[1] else replayed(1)
+        judged = scored(other.windows, _probabilities(challenger, other))
+        same = (payments.users, judged.users), (payments.created_at_ms, judged.created_at_ms)
+        if not all(np.array_equal(*pair) for pair in same):
+            raise GateError(f"payments of {first} to {until} were archived while the two were compared: compare again")
+        delay = champion.spec.label_delay_days
+        fresh = ~of_known_cards(payments, made.frauds, int(payments.days.min()), delay)
+        payments = payments.take(fresh)  # in memory, no longer in the columns
+    if not payments.is_fraud.any():
+        raise GateError(
+            f"from {first} on, all frauds are of cards that were known as defrauded, so that no model can be told from "
+            "another: archive more days"
+        )
+    return compare(payments, judged.probabilities[fresh], notes)
+
+
+def held_out(archive: Archive, topics: Topics, champion: Bundle, challenger: Bundle) -> tuple[date, date, list[str]]:
+    """Return the first of the latest days that neither bundle has learned from, the day after the last, and notes.
+
+    Their labels have had the time to land. The days of a bundle's own test are among them: it did not learn from these.
+
+    Raises:
+        GateError: there is none, or a bundle does not say what it has learned from.
+        training.archive.ArchiveError: the archive cannot be read.
+    """
+    seen, notes = 0, []
+    for bundle in (champion, challenger):
+        day, note = _learned_until(bundle)
+        seen = max(seen, day)
+        notes += [note] if note else []
+    since = day_date(seen - 1)  # a record arrives at most a day before its event time
+    with open_labels(archive, topics, since=since) as labels:
+        extent = labels.extent()
+    if extent is None:
+        raise GateError(
+            f"{archive.url(topics.transactions)} holds no transaction since {since}, and until then one of "
+            f"{champion.spec.model_version}, {challenger.spec.model_version} has learned: archive further days"
+        )
+    delay = max(champion.spec.label_delay_days, challenger.spec.label_delay_days)
+    _, end = labelled_days(extent, first=None, until=None, label_delay_days=delay)
+    if end <= seen:
+        raise GateError(
+            f"no day is left to compare {challenger.spec.model_version} with {champion.spec.model_version}: until "
+            f"{day_date(seen - 1)} one of them has learned, and labels are complete until {day_date(end - 1)} only: "
+            "archive further days, or train with an earlier --to"
+        )
+    return day_date(max(seen, end - DAYS)), day_date(end), notes
+
+
+def _learned_until(bundle: Bundle) -> tuple[int, str | None]:
+    """Return the first day, since 1970-01-01, of which a bundle has seen no label, and what is to be said of that."""
+    match bundle.metrics.get("days"):
+        case {"test": [str(first), _]}:
+            return day_number(date.fromisoformat(first)), None
+    version, trained_to = bundle.spec.model_version, bundle.spec.trained_to
+    if trained_to is None:
+        raise GateError(f"{version} does not say until when it was trained, so no day is known to be new to it")
+    note = (
+        f"{version} says until when it was trained, not on which days its threshold was chosen: they may be among these"
+    )
+    return -(-int(trained_to.timestamp() * 1000) // DAY_MS), note
+
+
+def _wanted(spec: BundleSpec, first: date, until: date) -> Wanted:
+    return Wanted(
+        features=spec.features,
+        context=spec.context,
+        sequence_length=spec.sequence_length,
+        max_age_ms=spec.window_max_age_ms,
+        zone=spec.zone,
+        first=first,
+        until=until,
+        label_delay_days=spec.label_delay_days,
+        validation_days=0,
+        test_days=0,
+        honest_per_fraud=1,
+        seed=0,  # nothing is drawn
+        split="time",
+    )
+
+
+def _probabilities(bundle: LoadedBundle, made: MadeRange) -> Floats32:
+    def predict(features: Floats32, lengths: Any, context: Floats32) -> Floats32:
+        return bundle.runtime.predict(features, lengths, context if bundle.spec.context else None)
+
+    probabilities = predict_part(predict, made.windows)
+    lost = int((~np.isfinite(probabilities)).sum())
+    if lost:
+        raise GateError(
+            f"{bundle.spec.model_version} has no finite answer to {lost:,} of {len(probabilities):,} payments"
+        )
+    return probabilities
