@@ -333,6 +333,32 @@ def evaluate(
 
 
 @app.command()
+def monitor(
+    to: Annotated[
+        str | None,
+        typer.Option("--to", help="Place of the table.  [default: quality, beside the archive]", metavar="DIR|URL"),
+    ] = None,
+    label_delays: Annotated[
+        str, typer.Option(help="After how many days the labels are looked at.", metavar="DAYS,…")
+    ] = "1,3,7",
+) -> None:
+    """Watch how good the published scores are, as labels come, until stopped; a row a day, and metrics.
+
+    Example: tenfold monitor --to /srv/quality --label-delays 1,7,14
+    """
+    from stream.settings import load
+    from stream.signals import stop_on_signals
+    from training.extras import require_archive_extra
+
+    require_archive_extra()
+    from training.monitor_command import label_delays_of, run, table_of
+
+    settings = load()
+    with stop_on_signals() as stop:
+        run(settings, table_of(to, settings), label_delays_of(label_delays), stop)
+
+
+@app.command()
 def reset(
     rebuild: Annotated[
         bool,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,6 +19,14 @@ from training.archive_reader import BATCH_ROWS, topic_id_of
 UNFINISHED = ".unfinished"
 
 
+class Named(Protocol):
+    """What a file's place is taken from."""
+
+    @property
+    def path(self) -> str:
+        """The path under the archive's root."""
+
+
 @dataclass
 class NewFile:
     """A file that is being written."""
@@ -28,7 +36,7 @@ class NewFile:
 
 
 @contextmanager
-def writing(archive: Archive, name: FileName, schema: pa.Schema) -> Iterator[NewFile]:
+def writing(archive: Archive, name: Named, schema: pa.Schema) -> Iterator[NewFile]:
     """Give a new file to write, which is in place once the block has ended; after an error nothing is left.
 
     Locally the file has another name until it is whole and on disk. Object stores get it in one put.

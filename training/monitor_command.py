@@ -1,0 +1,123 @@
+"""``tenfold monitor``: put the monitor's parts together and run."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from confluent_kafka import Consumer
+from confluent_kafka.admin import AdminClient
+from prometheus_client import CollectorRegistry
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from stream import health, logs
+from stream.clients import Contact, common_config, consumer_config, open_client
+from stream.errors import TenfoldError
+from stream.outage import Outage
+from stream.redis_client import connect
+from stream.settings import Settings
+from stream.topics import require_topics
+from training.archive import Archive, open_archive
+from training.archive_command import kinds_of, url_of
+from training.monitor import Monitor
+from training.monitor_kafka import Logs
+from training.monitor_metrics import MonitorMetrics
+from training.monitor_publish import Publisher, kept_days
+from training.monitor_state import State
+
+log = logging.getLogger(__name__)
+
+
+class MonitorOptionError(TenfoldError):
+    """An option cannot be used; the message says why."""
+
+    exit_code = 2
+
+
+def label_delays_of(text: str) -> list[int]:
+    """Read ``1,3,7``: days, each once, in order.
+
+    Raises:
+        MonitorOptionError: it is nothing of the kind.
+    """
+    parts = text.split(",")
+    if not all(part.isascii() and part.isdigit() and 0 < int(part) <= 365 for part in parts):
+        raise MonitorOptionError(f"--label-delays {text!r}: give days between 1 and 365, such as 1,3,7")
+    return sorted({int(part) for part in parts})
+
+
+def table_of(to: str | None, settings: Settings) -> Archive:
+    """Return the place of the table: what was given, else ``quality`` beside the archive.
+
+    Raises:
+        training.archive.ArchiveError: there is no such place, or neither is given.
+    """
+    if to:
+        return open_archive(to)
+    archive = open_archive(url_of(None, settings))
+    return Archive(archive.fs, f"{archive.root.rpartition('/')[0] or '.'}/quality")
+
+
+def monitor_config(settings: Settings) -> dict[str, object]:
+    """Return the configuration of the monitor's consumer: a group of its own beside the scorer's."""
+    return {
+        **consumer_config(settings),
+        "group.id": f"{settings.group_id}-monitor",
+        "enable.partition.eof": True,  # says where a log ends behind the markers of transactions
+        # a rebalance waits so long for a day that is being judged
+        "max.poll.interval.ms": int(settings.kafka.get("max.poll.interval.ms", 300_000)),
+    }
+
+
+def run(settings: Settings, table: Archive, label_delays: Sequence[int], stop: threading.Event) -> None:
+    """Watch how good the scores are until ``stop`` is set.
+
+    Args:
+        settings: of Kafka and Redis.
+        table: where the daily table goes.
+        label_delays: after how many days the labels are looked at.
+        stop: ends it.
+
+    Raises:
+        stream.topics.TopicsError: broker or topic is missing.
+        stream.settings.SettingsError: a setting cannot be used.
+        stream.outage.OutageError: Kafka, Redis or the table's place went away and did not come back.
+        training.monitor.MonitorLostError: another process has this one's instance id.
+    """
+    logs.configure(settings.log_level, settings.log_format)
+    kinds = kinds_of(settings)
+    contact = Contact()
+    consumer = open_client(Consumer, {**monitor_config(settings), "error_cb": contact.on_error})
+    require_topics(consumer, settings, kinds)
+
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    metrics = MonitorMetrics(registry)
+    vital = health.Health()
+    metrics.ready.set_function(lambda: vital.reason is None)
+    with connect(settings) as client:
+        state = State(client, settings.group_id, kept_days(label_delays))
+        monitor = Monitor(
+            kinds,
+            state,
+            lambda places: Publisher(state, places, label_delays, table, metrics),
+            consumer,
+            contact,
+            Logs(open_client(AdminClient, common_config(settings))),
+            metrics,
+            vital,
+            Outage(settings.outage_limit_s, time.monotonic),
+            time.monotonic,
+            stop,
+        )
+        stop_serving: Callable[[], None] = lambda: None  # noqa: E731
+        if settings.metrics_port:
+            stop_serving = health.serve(settings.metrics_host, settings.metrics_port, registry, vital)
+        log.info("monitor started", extra={"table": table.url(""), "group": f"{settings.group_id}-monitor"})
+        try:
+            monitor.run()
+        finally:
+            stop_serving()
+    log.info("monitor stopped")
