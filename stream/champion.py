@@ -8,6 +8,7 @@ from models.spec import BundleSpec
 from stream.metrics import Metrics
 from stream.microbatch import Model
 from stream.profiles import ProfileTables, tables_for
+from stream.shadow import Shadow
 
 log = logging.getLogger(__name__)
 
@@ -17,6 +18,7 @@ class Serving(NamedTuple):
 
     model: Model
     tables: ProfileTables | None = None  # of profiles, where the model reads them
+    shadow: Shadow | None = None  # a challenger
 
 
 class Champion:
@@ -28,7 +30,7 @@ class Champion:
         self._told = self._tell(bundle)
 
     def take(self, bundle: LoadedBundle) -> None:
-        """Put a verified bundle in force, from the next micro-batch on.
+        """Put a verified bundle in force, from the next micro-batch on. A challenger has to challenge it anew.
 
         Raises:
             BundleError: its window is another one than those that are stored.
@@ -37,6 +39,7 @@ class Champion:
         _refuse_other_window(bundle, before.model.spec)
         if tables is not None and before.tables is not None and tables.keys == before.tables.keys:
             tables = before.tables  # they know the index already
+        self.leave_alone()
         self.serving = Serving(bundle, tables)
         self._metrics.model_info.remove(*self._told)
         self._told = self._tell(bundle)
@@ -45,6 +48,31 @@ class Champion:
             "another model is in force",
             extra={"model_version": bundle.spec.model_version, "before": before.model.spec.model_version},
         )
+
+    def challenge(self, bundle: LoadedBundle) -> None:
+        """Let a verified bundle score in the champion's shadow, from the next micro-batch on.
+
+        Raises:
+            BundleError: its window or its profiles are not those of the champion.
+        """
+        serving, tables = self.serving, tables_for(bundle.spec, self._topic)
+        _refuse_other_window(bundle, serving.model.spec)
+        if tables is not None and (serving.tables is None or serving.tables.keys != tables.keys):
+            raise BundleError(
+                f"{bundle.bundle.directory} reads profiles ({tables.keys.definition.name}) that the champion "
+                f"{serving.model.spec.model_version} does not, so they are not at hand: shadow a model that reads the "
+                "champion's or none, and compare this one with `tenfold evaluate`"
+            )
+        self.leave_alone()
+        self.serving = self.serving._replace(shadow=Shadow(bundle, self._metrics))
+        log.info("a challenger is in the champion's shadow", extra={"model_version": bundle.spec.model_version})
+
+    def leave_alone(self) -> None:
+        """End that there is a challenger, if there is one."""
+        shadow = self.serving.shadow
+        if shadow is not None:
+            self.serving = self.serving._replace(shadow=None)
+            shadow.close()
 
     def _tell(self, bundle: LoadedBundle) -> tuple[str, str, str]:
         told = bundle.spec.model_version, bundle.spec.preset, bundle.runtime.name

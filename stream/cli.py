@@ -423,7 +423,7 @@ def topics_create(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Create the four topics where they are missing.
+    """Create the five topics where they are missing.
 
     Example: tenfold topics create --partitions 12 --replication 3
     """

@@ -110,6 +110,17 @@ class Metrics:
         self.model_store_errors = counter("model_store_errors", "Looks at the model store at which it was not readable")
         self.model_store_read = gauge("model_store_read_timestamp_seconds", "When the model store was last read")
 
+        # a challenger in the champion's shadow, where there is one
+        self.shadow_scores = counter("shadow_scores", "Scores of the challenger that were published")
+        self.shadow_dropped = counter("shadow_dropped", "Events that the challenger did not score, by why", ["reason"])
+        self.shadow_difference = counter(
+            "shadow_difference", "Sum of how far the challenger's probabilities are from the champion's"
+        )
+        self.shadow_flags = counter("shadow_flags", "Flags that the challenger adds or takes away", ["change"])
+        self.shadow_rank_correlation = gauge(
+            "shadow_rank_correlation", "Of challenger and champion, over the last 4096 scores", ["model_version"]
+        )
+
         # what runs
         self.dependency_up = gauge("dependency_up", "1 while Kafka, or Redis, answers this process", ["dependency"])
         self.partitions = gauge("partitions", "Partitions that this process owns")

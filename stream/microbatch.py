@@ -92,7 +92,7 @@ class Scored:
     transactions: list[ParsedTransaction]
     rows: Ints  # int64 [n] place in the micro-batch
     probabilities: npt.NDArray[np.floating]  # [n], finite
-    lengths: Ints  # int64 [n] transactions in the window that was scored
+    windows: Windows  # [n, T] that were scored
     profile_days: Ints  # int64 [n] day of the table of profiles that was used, NO_DAY for none
     dead: list[DeadLetter]
     states: dict[int, State]  # by partition
@@ -100,6 +100,11 @@ class Scored:
     window_hits: int
     profiles_missing: int  # events without a table of profiles, where the model reads them
     profiles_stale: int  # events whose table is of an earlier day
+
+    @property
+    def lengths(self) -> Ints:
+        """Return the transactions in each window that was scored, ``int64 [n]``."""
+        return self.windows.lengths
 
     @property
     def saves(self) -> list[Save]:
@@ -201,7 +206,7 @@ def score(prepared: Prepared, fetched: Fetched, model: Model, *, before: Scored 
         decoded.transactions if scorable.all() else list(compress(decoded.transactions, scorable.tolist())),
         decoded.rows[scorable],
         probabilities,
-        scored.lengths,
+        scored,
         np.full(int(scorable.sum()), NO_DAY) if found is None else found.days[scorable],
         decoded.dead
         + [
@@ -214,6 +219,20 @@ def score(prepared: Prepared, fetched: Fetched, model: Model, *, before: Scored 
         profiles_missing=found.missing if found else 0,
         profiles_stale=found.stale if found else 0,
     )
+
+
+def rescore(prepared: Prepared, fetched: Fetched, scored: Scored, model: Model) -> npt.NDArray[np.floating]:
+    """Return what another model says of the windows of a scored micro-batch, ``[n]``; it need not be finite.
+
+    Where it reads profiles, these have to be the ones that were fetched.
+    """
+    context = None
+    if model.spec.context:
+        if fetched.found is None:
+            raise AssertionError("a model that reads profiles scores batches that have them")
+        events = np.searchsorted(prepared.decoded.rows, scored.rows)
+        context = _context(prepared.decoded, fetched.found, model)[events]
+    return model.score(scored.windows, context)
 
 
 def _lookup(decoded: Decoded, tables: ProfileTables) -> ProfileLookup:

@@ -15,7 +15,8 @@ from stream.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-Take = Callable[[LoadedBundle], None]  # raises BundleError for one that this process cannot go over to
+#: Raises BundleError for one that this process cannot go over to, OSError where it cannot be told now.
+Take = Callable[[LoadedBundle], None]
 
 
 class ModelWatch:
@@ -25,8 +26,17 @@ class ModelWatch:
     directory that it names comes or goes.
     """
 
-    def __init__(self, store: Store, pointer: Pointer, in_force: str | None, take: Take, metrics: Metrics) -> None:
-        self._store, self._pointer, self._take, self._metrics = store, pointer, take, metrics
+    def __init__(
+        self,
+        store: Store,
+        pointer: Pointer,
+        in_force: str | None,
+        take: Take,
+        metrics: Metrics,
+        leave: Callable[[], None] | None = None,  # once the pointer names nothing any more, where that may be
+    ) -> None:
+        self._store, self._pointer, self._metrics = store, pointer, metrics
+        self._take, self._leave = take, leave
         self._in_force = in_force  # the bundle of the store that was taken last
         self._seen: tuple[str, bool] | None = None  # name, and whether there is such a directory
         self._readable = True
@@ -42,7 +52,7 @@ class ModelWatch:
             self._metrics.model_store_errors.inc()
             if self._readable:
                 log.warning(
-                    "the model store cannot be read; the model in force goes on, and the store is looked at again",
+                    "the model store cannot be followed; what is in force goes on, and it is tried again",
                     extra={"pointer": self._pointer, "store": str(self._store.root), "error": str(error)},
                 )
             self._readable = False
@@ -50,9 +60,14 @@ class ModelWatch:
             self._metrics.model_store_read.set_to_current_time()
             self._readable = True
 
+    def again(self) -> None:
+        """Forget what was taken or refused: with the next look it may be answered otherwise."""
+        self._in_force = self._seen = None
+
     def _named(self) -> str | None:
         name = self._store.named(self._pointer)
-        if name is None and self._in_force is not None:  # a store never takes its champion away: a mount that is gone?
+        if name is None and self._in_force is not None and self._leave is None:
+            # a store never takes its champion away: a mount that is gone?
             raise FileNotFoundError(f"{self._store.root / self._pointer} is gone")
         return name
 
@@ -60,7 +75,10 @@ class ModelWatch:
         sight = None if name is None else (name, (self._store.root / name).is_dir())
         if sight == self._seen:
             return
-        if name is not None and name != self._in_force:
+        if name is None and self._leave is not None:
+            self._leave()
+            self._in_force = None
+        elif name is not None and name != self._in_force:
             self._go_over_to(name)
         self._seen = sight
         self._metrics.refusing_bundle.labels(self._pointer).set(name not in {None, self._in_force})
@@ -80,7 +98,7 @@ class ModelWatch:
     def _refuse(self, name: str, error: Exception) -> None:
         self._metrics.bundles_refused.labels(self._pointer).inc()
         log.error(
-            "a bundle was refused; the model in force goes on",
+            "a bundle was refused; what is in force goes on",
             extra={"pointer": self._pointer, "model_version": name, "error": str(error)},
         )
 
@@ -89,9 +107,10 @@ def follow(watches: list[ModelWatch], every_s: float, stop: threading.Event) -> 
     """Look at the store every ``every_s`` seconds until ``stop`` is set; return the thread that does."""
 
     def look() -> None:
-        while not stop.wait(every_s):
+        while not stop.is_set():
             for watch in watches:
                 watch.look()
+            stop.wait(every_s)
 
     thread = threading.Thread(target=look, name="models", daemon=True)  # a store that hangs keeps no process alive
     thread.start()

@@ -22,6 +22,7 @@ from stream.errors import TenfoldError
 from stream.metrics import Metrics
 from stream.microbatch import Fetched, MarkMovedError, MicroBatch, Prepared, Scored, fetch, score
 from stream.publisher import NotPublishedError, ProducerLostError, Publisher
+from stream.shadow import Challenge
 from stream.window_store import WindowStore
 
 T = TypeVar("T")
@@ -51,6 +52,7 @@ class _Underway(NamedTuple):
     prepared: Prepared
     scored: Future[Scored]
     finished: Future[None]
+    challenge: Challenge | None  # where there is a challenger
 
 
 class Pipeline:
@@ -103,10 +105,11 @@ class Pipeline:
         before = self._underway[-1] if self._underway else None
         one_before = self._underway[-2] if len(self._underway) > 1 else None
         serving = self._serving()
+        challenge = serving.shadow.challenge() if serving.shadow else None
         fetched = self._fetching.submit(self._fetch, prepared, serving, before, one_before)
-        scored = self._scoring.submit(self._score, prepared, serving, fetched, before)
-        finished = self._publishing.submit(self._finish, scored, serving, before, self._publisher)
-        self._underway.append(_Underway(prepared, scored, finished))
+        scored = self._scoring.submit(self._score, prepared, serving, challenge, fetched, before)
+        finished = self._publishing.submit(self._finish, scored, serving, challenge, before, self._publisher)
+        self._underway.append(_Underway(prepared, scored, finished, challenge))
 
     def settle(self, room: int = 0) -> Settled:
         """Wait until no more than ``room`` batches are on their way; once one has failed, for all of them.
@@ -117,7 +120,7 @@ class Pipeline:
         """
         settled = Settled([], [], None)
         while self._underway and (settled.failed or len(self._underway) > room or self._underway[0].finished.done()):
-            prepared, _, finished = self._underway.popleft()
+            prepared, _, finished, challenge = self._underway.popleft()
             try:
                 finished.result()
             except (
@@ -129,6 +132,8 @@ class Pipeline:
                 UnknownWindowFormatError,
                 redis.RedisError,
             ) as error:
+                if challenge and isinstance(error, NotPublishedError) and error.shadow:
+                    challenge.shadow.refuse(error)
                 settled.failed.append(prepared.batch)
                 settled = settled._replace(error=settled.error or error)
             else:
@@ -160,13 +165,27 @@ class Pipeline:
         return fetch(prepared, self._store, before=touched, timer=self._metrics.timer, tables=serving.tables)
 
     def _score(
-        self, prepared: Prepared, serving: Serving, fetching: Future[Fetched], before: _Underway | None
+        self,
+        prepared: Prepared,
+        serving: Serving,
+        challenge: Challenge | None,
+        fetching: Future[Fetched],
+        before: _Underway | None,
     ) -> Scored:
         known = None if before is None else _through(before.scored)
-        return score(prepared, fetching.result(), serving.model, before=known, timer=self._metrics.timer)
+        fetched, begun = fetching.result(), time.perf_counter()
+        scored = score(prepared, fetched, serving.model, before=known, timer=self._metrics.timer)
+        if challenge is not None:
+            challenge.begin(prepared, fetched, scored, time.perf_counter() - begun)
+        return scored
 
     def _finish(
-        self, scoring: Future[Scored], serving: Serving, before: _Underway | None, publisher: Publisher
+        self,
+        scoring: Future[Scored],
+        serving: Serving,
+        challenge: Challenge | None,
+        before: _Underway | None,
+        publisher: Publisher,
     ) -> None:
         if before is not None:
             _through(before.finished)
@@ -174,10 +193,14 @@ class Pipeline:
         with self._metrics.timer("encode"):
             scored_at = timestamp(time.time_ns() // 1_000_000)
             answers = answer(scored, serving.model.spec, scored_at, truncate=self._truncate)
+        shadowed = None if challenge is None else challenge.outcome(scored)
+        shadow_scores = [] if shadowed is None else shadowed.scores
         offsets = {partition: end.offset for partition, end in scored.batch.ends.items()}
         with self._metrics.timer("publish"):
-            publisher.publish(answers.scores, answers.dead_letters, offsets, scored.batch.group)
+            publisher.publish(answers.scores, answers.dead_letters, offsets, scored.batch.group, shadow_scores)
         self._count(scored, answers)
+        if challenge is not None and shadowed is not None:
+            challenge.shadow.published(scored, serving.model.spec.threshold, shadowed)
         with self._metrics.timer("save"):
             saved = self._store.save(scored.saves)
         if not all(saved):

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, Protocol
@@ -31,8 +31,9 @@ Offsets = Mapping[int, int]  # partition -> next offset to read
 class NotPublishedError(Exception):
     """Nothing of the batch was published, and none of its offsets committed."""
 
-    def __init__(self, error: KafkaError, *, refused: bool = False) -> None:
+    def __init__(self, error: KafkaError, *, refused: bool = False, shadow: bool = False) -> None:
         super().__init__(error.str())
+        self.shadow = shadow  # it was a challenger's score that was refused
         self.too_large = refused and error.code() in {
             KafkaError.MSG_SIZE_TOO_LARGE,
             KafkaError.INVALID_MSG_SIZE,
@@ -52,7 +53,12 @@ class Publisher(Protocol):
     """How the service publishes a batch, in either mode of delivery."""
 
     def publish(
-        self, scores: Iterable[Output], dead_letters: Iterable[Output], offsets: Offsets, group: object
+        self,
+        scores: Iterable[Output],
+        dead_letters: Iterable[Output],
+        offsets: Offsets,
+        group: object,
+        shadow_scores: Iterable[Output] = (),
     ) -> None:
         """Publish, and commit ``offsets`` for ``group``, the group metadata that the batch was fetched under.
 
@@ -81,14 +87,21 @@ class _Outbox:
 
     def __init__(self, config: dict[str, Any], settings: Settings) -> None:
         self.producer: Producer = open_client(Producer, config)
-        self._topics = (settings.output_topic, settings.dlq_topic)
+        self._topics = (settings.output_topic, settings.dlq_topic, settings.shadow_topic)
         self.refused: KafkaError | None = None
+        self.refused_topic: str | None = None
 
-    def produce(self, scores: Iterable[Output], dead_letters: Iterable[Output], give_up: Callable[[], bool]) -> None:
-        self.refused = None
-        for topic, outputs in zip(self._topics, (scores, dead_letters), strict=True):
+    def produce(self, records: Sequence[Iterable[Output]], give_up: Callable[[], bool]) -> None:
+        """Hand over scores, dead letters and shadow scores."""
+        self.refused = self.refused_topic = None
+        for topic, outputs in zip(self._topics, records, strict=True):
             for output in outputs:
                 self._produce_one(topic, output, give_up)
+
+    def not_published(self, cause: KafkaError) -> NotPublishedError:
+        if self.refused is None:
+            return NotPublishedError(cause)
+        return NotPublishedError(self.refused, refused=True, shadow=self.refused_topic == self._topics[-1])
 
     def begin_to_close(self) -> threading.Thread:
         # it ends an open transaction and flushes, without a time limit; whoever waits for a broker that is away hangs
@@ -112,14 +125,14 @@ class _Outbox:
                     raise
                 self.producer.poll(0.1)
             except KafkaException as error:  # refused by librdkafka itself, before any broker
-                self.refused = error.args[0]
+                self.refused, self.refused_topic = error.args[0], topic
                 raise
             else:
                 return
 
-    def _on_delivery(self, error: KafkaError | None, _: Message) -> None:
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is not None and (self.refused is None or self.refused.code() == KafkaError._PURGE_QUEUE):
-            self.refused = error
+            self.refused, self.refused_topic = error, message.topic()
 
 
 class TransactionalPublisher:
@@ -142,7 +155,12 @@ class TransactionalPublisher:
             self._insist(partial(outbox.producer.init_transactions, _CALL_S), self._deadline())
 
     def publish(
-        self, scores: Iterable[Output], dead_letters: Iterable[Output], offsets: Offsets, group: object
+        self,
+        scores: Iterable[Output],
+        dead_letters: Iterable[Output],
+        offsets: Offsets,
+        group: object,
+        shadow_scores: Iterable[Output] = (),
     ) -> None:
         """Publish in one transaction; see :class:`Publisher`."""
         give_up = self._deadline()
@@ -151,16 +169,16 @@ class TransactionalPublisher:
         producer = outbox.producer
         try:
             producer.begin_transaction()
-            outbox.produce(scores, dead_letters, give_up)
+            outbox.produce((scores, dead_letters, shadow_scores), give_up)
             self._insist(lambda: _send_offsets(producer, positions, group), give_up)
             self._insist(lambda: producer.commit_transaction(_CALL_S), give_up)
         except BufferError:
             raise ProducerLostError(KafkaError(KafkaError._QUEUE_FULL)) from None
         except KafkaException as error:
             cause: KafkaError = error.args[0]
-            refused = outbox.refused
+            not_published = outbox.not_published(cause)
             self._abort(producer, cause)
-            raise NotPublishedError(refused or cause, refused=refused is not None) from None
+            raise not_published from None
         self._outboxes.rotate()
 
     def close(self) -> None:
@@ -215,12 +233,13 @@ class AtLeastOncePublisher:
         dead_letters: Iterable[Output],
         offsets: Offsets,
         group: object,  # noqa: ARG002 -- the consumer commits under its own generation
+        shadow_scores: Iterable[Output] = (),
     ) -> None:
         """Publish, wait for every acknowledgement, commit; see :class:`Publisher`."""
         give_up = _deadline(self._stopping)
         positions = [TopicPartition(self._topic, partition, offset) for partition, offset in offsets.items()]
         try:
-            self._outbox.produce(scores, dead_letters, give_up)
+            self._outbox.produce((scores, dead_letters, shadow_scores), give_up)
             while self._outbox.producer.flush(_CALL_S) and not self._outbox.refused:
                 if give_up():
                     raise ProducerLostError(KafkaError(KafkaError._TIMED_OUT))
@@ -232,9 +251,9 @@ class AtLeastOncePublisher:
             cause: KafkaError = error.args[0]
             if cause.fatal():
                 raise ProducerLostError(cause) from None
-            raise NotPublishedError(cause, refused=self._outbox.refused is not None) from None
+            raise self._outbox.not_published(cause) from None
         if self._outbox.refused is not None:
-            raise NotPublishedError(self._outbox.refused, refused=True)
+            raise self._outbox.not_published(self._outbox.refused)
 
     def close(self) -> None:
         """Let go of the producer."""

@@ -35,7 +35,7 @@ from stream.publisher import open_publisher
 from stream.redis_client import Client, ping, primaries
 from stream.service import ClientLostError, Service
 from stream.settings import Settings, mask_url
-from stream.topics import require_topics
+from stream.topics import TopicsError, missing_topics, require_topics
 from stream.window_store import WindowStore, open_store
 
 log = logging.getLogger(__name__)
@@ -191,7 +191,30 @@ def _watches(settings: Settings, model: LoadedBundle, champion: Champion, metric
         raise StartError(str(error)) from None
     directory = model.bundle.directory
     in_force = directory.name if directory.parent == settings.model_store else None  # else it is the starter
-    return [ModelWatch(store, "champion", in_force, champion.take, metrics)]
+
+    def take(bundle: LoadedBundle) -> None:
+        champion.take(bundle)
+        challenger.again()  # beside another champion it may have to be refused, or not any more
+
+    def challenge(bundle: LoadedBundle) -> None:
+        _check_shadow_topic(settings)
+        champion.challenge(bundle)
+
+    challenger = ModelWatch(store, "challenger", None, challenge, metrics, champion.leave_alone)
+    return [ModelWatch(store, "champion", in_force, take, metrics), challenger]
+
+
+def _check_shadow_topic(settings: Settings) -> None:
+    try:
+        admin = open_client(AdminClient, common_config(settings))
+        missing = missing_topics(admin, [settings.shadow_topic], _PROBE_S)
+    except KafkaException as error:
+        raise ConnectionError(f"Kafka does not answer ({error.args[0].str()})") from None
+    if missing:
+        raise TopicsError(
+            f"no topic {settings.shadow_topic} for a challenger's scores: create with `tenfold topics create`, then "
+            "`tenfold models shadow --off`, and name it again"
+        )
 
 
 def _check_redis(client: Client, settings: Settings) -> None:
@@ -201,6 +224,8 @@ def _check_redis(client: Client, settings: Settings) -> None:
         if settings.allow_eviction:  # then not asked either: not every service lets its clients ask
             return
         asked = {server.info("memory").get("maxmemory_policy", "noeviction") for server in primaries(client)}
+        if isinstance(client, redis.Redis) and client.info("cluster").get("cluster_enabled"):  # with one shard it works
+            log.warning("Redis is a cluster, and asked as one server: begin TENFOLD_REDIS_URL with redis+cluster://")
     except redis.RedisError as error:
         raise StartError(f"Redis at {url} does not answer ({error}): start it, or set TENFOLD_REDIS_URL") from None
 

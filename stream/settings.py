@@ -92,16 +92,19 @@ class Settings(BaseSettings):
         "", pattern=f"{_TOPIC}|^$", description="dead letters; the input topic's name and .dlq if empty"
     )
     labels_topic: str = Field("fraud-labels", pattern=_TOPIC)
+    shadow_topic: str = Field(
+        "", pattern=f"{_TOPIC}|^$", description="a challenger's scores; the output topic's name and .shadow if empty"
+    )
 
     archive: str = Field("", description="directory or fsspec URL of the archive")
 
     model: Path | None = Field(None, description="a bundle's directory; else the store's champion, else the starter")
     model_store: Path = Field(Path("models/store"), description="directory of bundles and the file champion")
+    model_poll_s: float = Field(5.0, gt=0, description="seconds between two looks at the store, without a model given")
     runtime: Literal["onnxruntime", "openvino", "openvino-bf16", "auto"] = "onnxruntime"
     runtime_threads: int = Field(1, ge=1, le=256)
 
     batch_size: int = Field(4096, ge=1, le=65536, description="most events in one transaction")
-    model_poll_s: float = Field(5.0, gt=0, description="seconds between two looks at the store, without a model given")
     allow_eviction: bool = Field(False, description="accept a Redis that may evict windows when its memory is full")
     window_ttl_days: int = Field(180, ge=1, description="Redis forgets a user's window after so long without events")
     outage_limit_s: float = Field(300.0, gt=0, description="seconds without Kafka or Redis until the process gives up")
@@ -129,6 +132,11 @@ class Settings(BaseSettings):
     @classmethod
     def _dlq_beside_input(cls, value: str, info: Any) -> str:
         return value or f"{info.data.get('input_topic', 'transactions')}.dlq"
+
+    @field_validator("shadow_topic")
+    @classmethod
+    def _shadow_beside_output(cls, value: str, info: Any) -> str:
+        return value or f"{info.data.get('output_topic', 'fraud-scores')}.shadow"
 
     @field_validator("kafka", mode="before")
     @classmethod
@@ -169,6 +177,7 @@ class Settings(BaseSettings):
             "TENFOLD_OUTPUT_TOPIC": self.output_topic,
             "TENFOLD_DLQ_TOPIC": self.dlq_topic,
             "TENFOLD_LABELS_TOPIC": self.labels_topic,
+            "TENFOLD_SHADOW_TOPIC": self.shadow_topic,
         }
         for name, topic in topics.items():
             twins = [other for other, its in topics.items() if its == topic and other != name]

@@ -24,10 +24,13 @@ class TopicsError(TenfoldError):
 def topics_to_create(
     settings: Settings, partitions: int, replication: int, keep_days: int | None = None
 ) -> list[NewTopic]:
-    """Return the four topics; scores and labels are partitioned as the transactions are."""
+    """Return the five topics; scores and labels are partitioned as the transactions are."""
     kept = {} if keep_days is None else {"retention.ms": str(keep_days * _DAY_MS)}
     configs = {settings.dlq_topic: {"max.message.bytes": str(_DLQ_MESSAGE_BYTES)}}
-    names = (settings.input_topic, settings.output_topic, settings.labels_topic, settings.dlq_topic)
+    names = (
+        *(settings.input_topic, settings.output_topic, settings.labels_topic, settings.dlq_topic),
+        settings.shadow_topic,
+    )
     return [
         NewTopic(name, num_partitions=partitions, replication_factor=replication, config=kept | configs.get(name, {}))
         for name in names
@@ -75,7 +78,7 @@ def require_topics(client: AdminClient | Consumer | Producer, settings: Settings
         )
 
 
-def missing_topics(client: Consumer, names: Iterable[str], timeout_s: float) -> list[str]:
+def missing_topics(client: AdminClient | Consumer, names: Iterable[str], timeout_s: float) -> list[str]:
     """Return which of the topics are not there.
 
     Raises:

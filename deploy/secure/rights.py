@@ -24,6 +24,7 @@ _ITERATIONS = 4096  # Kafka's least: the passwords are 24 random bytes, no dicti
 
 GROUP = "tenfold"
 TRANSACTIONS, LABELS, SCORES, DEAD_LETTERS = "transactions", "fraud-labels", "fraud-scores", "transactions.dlq"
+SHADOW_SCORES = "fraud-scores.shadow"
 
 Right = tuple[ResourceType, str, ResourcePatternType, AclOperation]
 
@@ -46,6 +47,7 @@ RIGHTS: dict[str, list[Right]] = {
         *topic(TRANSACTIONS, READ),
         *topic(SCORES, WRITE),
         *topic(DEAD_LETTERS, WRITE),
+        *topic(SHADOW_SCORES, WRITE),
         group(GROUP, READ),
         (ResourceType.TRANSACTIONAL_ID, f"{GROUP}-", ResourcePatternType.PREFIXED, WRITE),
     ],
@@ -66,6 +68,7 @@ RIGHTS: dict[str, list[Right]] = {
         *topic(LABELS, WRITE),
         *topic(SCORES, READ),
         *topic(DEAD_LETTERS, READ),
+        *topic(SHADOW_SCORES, READ),
         group("client-", READ, ResourcePatternType.PREFIXED),
     ],
 }

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from models.bundle import LoadedBundle, load_bundle, starter
 from models.store import Store
+from models.switches import Pointer
 from stream.champion import Champion
 from stream.metrics import Metrics
 from stream.model_watch import ModelWatch
@@ -25,6 +26,7 @@ class Following:
     store: Store
     champion: Champion
     watch: ModelWatch
+    challenger: ModelWatch
     registry: CollectorRegistry
 
     @classmethod
@@ -32,15 +34,23 @@ class Following:
         registry = CollectorRegistry()
         metrics = Metrics(registry)
         store, champion = Store(root, now=lambda: NOW), Champion(bundle, "transactions", metrics)
-        return cls(store, champion, ModelWatch(store, "champion", in_force, champion.take, metrics), registry)
+        watch = ModelWatch(store, "champion", in_force, champion.take, metrics)
+        challenger = ModelWatch(store, "challenger", None, champion.challenge, metrics, champion.leave_alone)
+        return cls(store, champion, watch, challenger, registry)
 
     @property
     def version(self) -> str:
         return self.champion.serving.model.spec.model_version
 
-    def name(self, version: str) -> None:
-        """Switch the pointer as a hand does, unverified."""
-        (self.store.root / "champion").write_text(f"{version}\n", encoding="utf-8")
+    @property
+    def shadowing(self) -> str | None:
+        """The challenger's version."""
+        shadow = self.champion.serving.shadow
+        return None if shadow is None else shadow.model.spec.model_version
+
+    def name(self, version: str, pointer: Pointer = "champion") -> None:
+        """Switch a pointer as a hand does, unverified."""
+        (self.store.root / pointer).write_text(f"{version}\n", encoding="utf-8")
 
     def counted(self, metric: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(f"tenfold_{metric}", labels)
@@ -49,12 +59,9 @@ class Following:
         [family] = [family for family in self.registry.collect() if family.name == "tenfold_model_info"]
         return [sample.labels["model_version"] for sample in family.samples]
 
-    def refused(self) -> tuple[float | None, float | None]:
+    def refused(self, pointer: Pointer = "champion") -> tuple[float | None, float | None]:
         """Return how many bundles were refused, and whether the store names such a one now."""
-        return (
-            self.counted("bundles_refused_total", pointer="champion"),
-            self.counted("refusing_bundle", pointer="champion"),
-        )
+        return self.counted("bundles_refused_total", pointer=pointer), self.counted("refusing_bundle", pointer=pointer)
 
 
 def refusal(caplog: pytest.LogCaptureFixture) -> str:
@@ -215,3 +222,51 @@ def test_profiles_of_another_definition_are_other_tables(following: Following) -
         assert tables is not None
         seen.append(tables.keys.definition.label_delay_days)
     assert seen == [7, 8]
+
+
+def test_a_challenger_comes_goes_and_is_another_one(following: Following) -> None:
+    following.challenger.look()
+    assert following.shadowing is None
+    following.store.shadow("b")
+    following.challenger.look()
+    assert following.shadowing == "b"
+    make_bundle(following.store.root / "c", model_version="c")
+    following.store.shadow("c")
+    following.challenger.look()
+    assert following.shadowing == "c"
+    following.store.shadow(None)
+    following.challenger.look()
+    assert following.shadowing is None
+    assert following.version == "a"
+    assert following.refused("challenger") == (0, 0)
+
+
+def test_a_challenger_is_judged_anew_beside_another_champion(following: Following) -> None:
+    """What reads profiles needs a champion that reads them: nobody else has them at hand."""
+    for version in ("c", "d"):
+        make_bundle(following.store.root / version, "deep_context", model_version=version)
+    following.name("d", "challenger")
+    following.challenger.look()
+    assert (following.shadowing, following.refused("challenger")) == (None, (1, 1))
+
+    following.name("c")
+    following.watch.look()
+    following.challenger.again()
+    following.challenger.look()
+    assert (following.shadowing, following.refused("challenger")) == ("d", (1, 0))
+
+    following.name("a")
+    following.watch.look()
+    assert following.shadowing is None, "left alone with the champion it was beside"
+    following.challenger.again()
+    following.challenger.look()
+    assert (following.shadowing, following.refused("challenger")) == (None, (2, 1))
+
+
+def test_a_challenger_that_the_store_does_not_name_any_more_is_refused_no_longer(following: Following) -> None:
+    following.name("nobody", "challenger")
+    following.challenger.look()
+    assert following.refused("challenger") == (1, 1)
+    (following.store.root / "challenger").unlink()
+    following.challenger.look()
+    assert following.refused("challenger") == (1, 0)

@@ -59,12 +59,12 @@ def test_nobody_may_do_what_is_not_listed() -> None:
     allowed = {operation for rights in RIGHTS.values() for _, _, _, operation in rights}
     writers = {
         name: {role for role, rights in RIGHTS.items() if (name, AclOperation.WRITE) in {(r[1], r[3]) for r in rights}}
-        for name in ("transactions", "fraud-labels", "fraud-scores", "transactions.dlq")
+        for name in ("transactions", "fraud-labels", "fraud-scores", "fraud-scores.shadow", "transactions.dlq")
     }
 
     assert set(RIGHTS) == set(ROLES)
     assert allowed == {AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE}
-    assert writers["fraud-scores"] == writers["transactions.dlq"] == {"scorer"}
+    assert writers["fraud-scores"] == writers["fraud-scores.shadow"] == writers["transactions.dlq"] == {"scorer"}
     assert writers["transactions"] == writers["fraud-labels"] == {"simulator", "client"}
     assert all(right[1] != "*" for rights in RIGHTS.values() for right in rights)
     assert [right[1] for right in RIGHTS["scorer"] if right[0] == ResourceType.TRANSACTIONAL_ID] == ["tenfold-"]

@@ -36,6 +36,7 @@ class ListPublisher:
 
     def __init__(self) -> None:
         self.published: list[bytes] = []
+        self.shadowed: list[bytes] = []
         self.offsets: list[Offsets] = []
         self.gate, self.waiting = threading.Event(), threading.Event()
         self.failures: list[Exception] = []
@@ -48,12 +49,14 @@ class ListPublisher:
         dead_letters: Iterable[Output],
         offsets: Offsets,
         group: object,  # noqa: ARG002
+        shadow_scores: Iterable[Output] = (),
     ) -> None:
         self.waiting.set()
         assert self.gate.wait(_SOON_S)
         if self.failures:
             raise self.failures.pop(0)
         self.published += [output.value or b"" for output in (*scores, *dead_letters)]
+        self.shadowed += [output.value or b"" for output in shadow_scores]
         self.offsets.append(offsets)
 
     def close(self) -> None:

@@ -27,6 +27,7 @@ def test_defaults_work_beside_a_local_broker() -> None:
         "fraud-scores",
     )
     assert (settings.dlq_topic, settings.labels_topic) == ("transactions.dlq", "fraud-labels")
+    assert settings.shadow_topic == "fraud-scores.shadow"
     assert (settings.delivery, settings.partitioner) == ("exactly-once", "murmur2")
 
 
