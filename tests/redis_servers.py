@@ -62,6 +62,11 @@ class RedisNodes:
         until(lambda: all(self._knows(number) == len(self.nodes) for number in everybody), "the nodes do not meet")
         for number in everybody[3:]:
             self.client(number).execute_command("CLUSTER REPLICATE", self.id(number - 3))
+        self.wait_until_in_order()
+
+    def wait_until_in_order(self) -> None:
+        """Return once every node says that all is well."""
+        everybody = range(len(self.nodes))
         until(lambda: all(self._is_in_order(number) for number in everybody), "the nodes are no cluster")
 
     def client(self, number: int) -> redis.Redis:

@@ -136,6 +136,8 @@ def score(redis_url: str, **settings: str) -> "subprocess.CompletedProcess[str]"
 def test_every_primary_is_asked_whether_it_answers_and_whether_it_evicts(own_nodes: RedisNodes) -> None:
     refused = score(own_nodes.url)
     assert "Kafka" in refused.stderr, "so far all is well"
+    assert "asked as one server" not in refused.stderr
+    assert "asked as one server" in score(f"redis://127.0.0.1:{own_nodes.nodes[0].port}").stderr
     own_nodes.client(2).config_set("maxmemory-policy", "allkeys-lru")
     refused = score(own_nodes.url)
     assert refused.returncode == 1
@@ -147,6 +149,22 @@ def test_every_primary_is_asked_whether_it_answers_and_whether_it_evicts(own_nod
         with pytest.raises(redis.RedisError):
             ping(client)
     assert_says_where(score(own_nodes.url, TENFOLD_ALLOW_EVICTION="true"), own_nodes.url)
+
+
+def test_a_cluster_that_was_away_is_found_again(own_nodes: RedisNodes, group_id: str) -> None:
+    with open_redis(split_redis_url(own_nodes.url), {}) as client:
+        store = WindowStore(client, group_id, "transactions", 10, ttl_s=1000)
+        assert store.save([Save(each, None, START, USERS, windows()) for each in PARTITIONS]) == [True] * 8
+        for node in own_nodes.nodes:
+            node.kill()
+        for ask in (store.ping, lambda: store.mark(0), lambda: store.load([Load(0, "epoch", USERS)])):
+            with pytest.raises(redis.RedisError):
+                ask()
+        for node in own_nodes.nodes:
+            node.restart()
+        own_nodes.wait_until_in_order()
+        assert [store.mark(each) for each in PARTITIONS] == [None] * 8
+        assert store.save([Save(each, None, START, USERS, windows()) for each in PARTITIONS]) == [True] * 8
 
 
 def test_a_cluster_that_is_none_or_away_ends_the_start_with_a_word(own_redis: RedisServer) -> None:
