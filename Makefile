@@ -21,8 +21,8 @@ demo: .venv/.demo ## score simulated transactions on an embedded broker and watc
 test: .venv/.all ## run every test that this machine allows
 	.venv/bin/pytest -n 4 --dist worksteal
 
-docker-test: .venv/.all ## build the images, bring docker-compose.yml up, and ask of it what it promises
-	.venv/bin/pytest -m docker tests/docker
+docker-test: .venv/.all ## build the images, bring the compose files up, and ask of them what they promise
+	.venv/bin/pytest -m "docker or broker" tests/docker tests/integration/test_publisher.py
 
 chart-test: .venv/.all | $(HELM) ## lint and render the Helm chart, and hold what comes out to schemas and code
 	.venv/bin/pytest -m chart -n 0 tests/chart
