@@ -730,7 +730,9 @@ def models_shadow(
     off: Annotated[bool, typer.Option("--off", help="No challenger any more.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Make a bundle the challenger, if it verifies. No scorer of this release runs it yet.
+    """Make a bundle the challenger, if it verifies: running scorers score with it, too, into a topic of its own.
+
+    Its scores are on TENFOLD_SHADOW_TOPIC, how far it agrees with the champion in the metrics.
 
     Example: tenfold models shadow default-20260301T020000Z
     """

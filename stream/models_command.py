@@ -17,6 +17,7 @@ from stream.gate_lines import decision_line, decision_lines
 from stream.settings import Settings
 
 _DAY_MS = 86_400_000
+_FOLLOWED = "running scorers follow within seconds (their TENFOLD_MODEL_POLL_S)"
 _SWITCHES = 10  # so many, and as many decisions, are listed as text; JSON has all
 
 
@@ -218,7 +219,7 @@ def shadowed(settings: Settings, version: str | None) -> Told:
     """
     with _explained(settings) as store:
         switch = store.shadow(version)
-    return Told(switch.model_dump(mode="json"), [_switch_line(switch), "no scorer of this release runs a challenger"])
+    return Told(switch.model_dump(mode="json"), [_switch_line(switch), _FOLLOWED])
 
 
 def retired(settings: Settings, version: str) -> Told:
@@ -251,7 +252,7 @@ def _dumped(decisions: Sequence[Decision]) -> list[dict[str, Any]]:
 
 
 def _switched(settings: Settings, switch: Switch) -> Told:
-    lines = [_switch_line(switch), "running scorers take it within seconds (their TENFOLD_MODEL_POLL_S)"]
+    lines = [_switch_line(switch), _FOLLOWED]
     if settings.model is not None:
         lines.append(f"NOTE TENFOLD_MODEL is set here, to {settings.model}: where it is, the champion is not asked for")
     return Told(switch.model_dump(mode="json"), lines)
