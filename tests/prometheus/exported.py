@@ -9,6 +9,7 @@ from prometheus_client.process_collector import ProcessCollector
 from stream.metrics import Metrics
 from tests.prometheus.tools import PROMETHEUS
 from training.archive_metrics import ArchiveMetrics
+from training.monitor_metrics import MonitorMetrics
 from training.profiles_metrics import ProfileMetrics
 
 TARGET = {"group", "instance", "job"}  # what deploy/prometheus/prometheus.yml gives every target
@@ -24,7 +25,7 @@ def rules() -> list[dict[str, Any]]:
 def known_series() -> dict[str, set[str]]:
     """Return the labels of each series that can be there, by its name."""
     known = {"up": set(TARGET)}
-    for kind in (Metrics, ArchiveMetrics, ProfileMetrics, ProcessCollector):
+    for kind in (Metrics, ArchiveMetrics, ProfileMetrics, MonitorMetrics, ProcessCollector):
         registry = CollectorRegistry()
         made = kind(registry=registry)
         labels = {each._name: each._labelnames for each in vars(made).values() if hasattr(each, "_labelnames")}
