@@ -153,6 +153,15 @@ def test_every_expression_of_dashboards_and_rules_is_answered(stack: Stack) -> N
     wait_until(lambda: missing() <= EMPTY.keys(), "only those that are empty on the first day have no data")
 
 
+def test_sigterm_arrives_and_is_obeyed(stack: Stack) -> None:
+    roles = ("scorer", "archiver", "profiles")
+    running = {each["Name"] for each in stack.containers(*roles) if each["State"] == "running"}
+    stack.compose("stop", "--timeout", "60", *roles)
+
+    assert {each["Service"] for each in stack.containers(*roles) if each["Name"] in running} == set(roles)
+    assert {each["ExitCode"] for each in stack.containers(*roles) if each["Name"] in running} == {0}
+
+
 def test_down_leaves_the_data_and_nothing_else(stack: Stack) -> None:
     stack.compose("down", "--timeout", "20")
     containers, networks, volumes = stack.left()
