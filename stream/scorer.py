@@ -226,8 +226,6 @@ def _check_redis(client: Client, settings: Settings) -> None:
         asked = {server.info("memory").get("maxmemory_policy", "noeviction") for server in primaries(client)}
         if isinstance(client, redis.Redis) and client.info("cluster").get("cluster_enabled"):  # with one shard it works
             log.warning("Redis is a cluster, and asked as one server: begin TENFOLD_REDIS_URL with redis+cluster://")
-        if isinstance(client, redis.Redis) and client.info("cluster").get("cluster_enabled"):  # with one shard it works
-            log.warning("Redis is a cluster, and asked as one server: begin TENFOLD_REDIS_URL with redis+cluster://")
     except redis.RedisError as error:
         raise StartError(f"Redis at {url} does not answer ({error}): start it, or set TENFOLD_REDIS_URL") from None
 
