@@ -13,9 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models.bundle import GOLDEN, LoadedBundle
+from models.bundle import LoadedBundle
 from models.context import Floats32
-from models.golden import read_golden
 from models.left_out import UsualPayments, burst_begins, leave_out, usual_payments
 from models.sentences import sentence
 from models.spec import BundleSpec
@@ -45,14 +44,9 @@ class Explainer:
     usual: UsualPayments
 
 
-def open_explainer(bundle: LoadedBundle) -> Explainer:
-    """Return the explainer of a bundle.
-
-    Raises:
-        models.golden.GoldenError: its golden windows cannot be read.
-    """
-    golden = read_golden(bundle.bundle.directory / GOLDEN)
-    return Explainer(bundle.spec, bundle.runtime.predict, usual_payments(golden, bundle.spec.threshold))
+def explainer_of(bundle: LoadedBundle) -> Explainer:
+    """Return the explainer of a bundle."""
+    return Explainer(bundle.spec, bundle.runtime.predict, usual_payments(bundle.golden, bundle.spec.threshold))
 
 
 def explain(

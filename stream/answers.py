@@ -1,7 +1,10 @@
 """What is published of a scored micro-batch: scores and dead letters. Pure."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
+from models.reasons import FlagReason
 from models.spec import BundleSpec
 from stream.decode import DeadLetter, Reason
 from stream.encode import Output, Verdict, dead_letter, encode_scores, rounded, source_headers
@@ -19,12 +22,24 @@ class Answers:
     insufficient: int
 
 
-def answer(scored: Scored, spec: BundleSpec, scored_at: str, *, truncate: bool = False) -> Answers:
-    """Encode what a micro-batch has led to; ``truncate`` cuts large dead letters, refused whole by the broker."""
+def answer(
+    scored: Scored,
+    spec: BundleSpec,
+    scored_at: str,
+    reasons: Mapping[int, Sequence[FlagReason]] = MappingProxyType({}),
+    *,
+    truncate: bool = False,
+) -> Answers:
+    """Encode what a micro-batch has led to.
+
+    ``reasons`` are of flagged events, by place; ``truncate`` cuts large dead letters, refused whole by the broker.
+    """
     batch, rows = scored.batch, scored.rows.tolist()
     probabilities = rounded(scored.probabilities)
     verdict = Verdict(spec.model_version, spec.threshold, spec.sequence_length)
-    values = encode_scores(scored.transactions, probabilities, scored.lengths, verdict, scored_at, scored.profile_days)
+    values = encode_scores(
+        scored.transactions, probabilities, scored.lengths, verdict, scored_at, scored.profile_days, reasons
+    )
     headers = source_headers(batch.topic, [batch.partitions[row] for row in rows], [batch.offsets[row] for row in rows])
     return Answers(
         list(map(Output, [batch.keys[row] for row in rows], values, headers)),

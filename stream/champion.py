@@ -8,6 +8,7 @@ from models.spec import BundleSpec
 from stream.metrics import Metrics
 from stream.microbatch import Model
 from stream.profiles import ProfileTables, tables_for
+from stream.reasons import Reasons
 from stream.shadow import Shadow
 
 log = logging.getLogger(__name__)
@@ -19,14 +20,16 @@ class Serving(NamedTuple):
     model: Model
     tables: ProfileTables | None = None  # of profiles, where the model reads them
     shadow: Shadow | None = None  # a challenger
+    reasons: Reasons | None = None  # of its flags, unless they are switched off
 
 
 class Champion:
     """What the next micro-batch is scored with. One thread changes it, any may look."""
 
-    def __init__(self, bundle: LoadedBundle, topic: str, metrics: Metrics) -> None:
-        self._topic, self._metrics = topic, metrics
-        self.serving = Serving(bundle, tables_for(bundle.spec, topic))
+    def __init__(self, bundle: LoadedBundle, topic: str, metrics: Metrics, reasons: int = 0) -> None:
+        """``reasons`` is how many flags of a micro-batch have reasons at most."""
+        self._topic, self._metrics, self._reasons = topic, metrics, reasons
+        self.serving = Serving(bundle, tables_for(bundle.spec, topic), None, self._reasons_of(bundle))
         self._told = self._tell(bundle)
 
     def take(self, bundle: LoadedBundle) -> None:
@@ -40,7 +43,7 @@ class Champion:
         if tables is not None and before.tables is not None and tables.keys == before.tables.keys:
             tables = before.tables  # they know the index already
         self.leave_alone()
-        self.serving = Serving(bundle, tables)
+        self.serving = Serving(bundle, tables, None, self._reasons_of(bundle))
         self._metrics.model_info.remove(*self._told)
         self._told = self._tell(bundle)
         self._metrics.reloads.inc()
@@ -73,6 +76,9 @@ class Champion:
         if shadow is not None:
             self.serving = self.serving._replace(shadow=None)
             shadow.close()
+
+    def _reasons_of(self, bundle: LoadedBundle) -> Reasons | None:
+        return Reasons(bundle, self._reasons, self._metrics) if self._reasons else None
 
     def _tell(self, bundle: LoadedBundle) -> tuple[str, str, str]:
         told = bundle.spec.model_version, bundle.spec.preset, bundle.runtime.name

@@ -47,6 +47,15 @@ class Transaction(TypedDict):
     merchant_id: NotRequired[Id | None]
 
 
+@with_config(ConfigDict(extra="ignore", title="ScoreReason"))
+class ScoreReason(TypedDict):
+    """One thing that a transaction was flagged for."""
+
+    name: Annotated[str, Field(description="stable, for programs")]
+    sentence: Annotated[str, Field(description="for a person")]
+    effect: Annotated[float, Field(description="by how much lower the probability would be without it")]
+
+
 @with_config(ConfigDict(extra="ignore", title="FraudScore"))
 class FraudScore(TypedDict):
     """What the model says of one transaction; the record's headers name the input record it answers."""
@@ -62,7 +71,9 @@ class FraudScore(TypedDict):
     profile_day: Annotated[date | None, Field(description="day of the merchant and user profiles used, if any")]
     model_version: str
     scored_at: Timestamp
-    reasons: NotRequired[Annotated[list[str], Field(description="why it was flagged")]]
+    reasons: NotRequired[
+        Annotated[list[ScoreReason], Field(description="why it was flagged, the largest effect first; at most three")]
+    ]
     suppressed: NotRequired[Annotated[bool, Field(description="an anomaly that a rule keeps from alerting")]]
 
 

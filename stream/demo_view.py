@@ -100,18 +100,20 @@ def board(tally: Tally, phase: Phase, events: int) -> RenderableType:
         head,
         bar,
         counts,
-        _table("flagged", list(tally.latest_flagged)),
-        _table("scored", list(tally.latest)),
+        _table("flagged", list(tally.latest_flagged), why=True),
+        _table("scored", list(tally.latest), why=False),
     )
 
 
-def _table(title: str, seen: list[Seen]) -> Table:
+def _table(title: str, seen: list[Seen], *, why: bool) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, min_width=64)
     table.add_column("user", no_wrap=True, min_width=16)
     table.add_column("time of payment", no_wrap=True)
     table.add_column("score", justify="right")
     table.add_column("window", justify="right")
     table.add_column("simulator says", no_wrap=True)
+    if why:
+        table.add_column("because", no_wrap=True)
     for score, is_fraud, _ in reversed(seen):
         style = "bold red" if score["sequence_anomaly"] else ""
         truth = Text("fraud", style="red") if is_fraud else Text("honest", style="dim")
@@ -121,6 +123,7 @@ def _table(title: str, seen: list[Seen]) -> Table:
             Text(f"{score['fraud_probability']:.3f}", style=style),
             str(score["window_length"]),
             truth,
+            *([reasons[0]["sentence"]] if why and (reasons := score.get("reasons")) else []),
         )
     for _ in range(_ROWS - len(seen)):  # so that the board keeps its height
         table.add_row("", "", "", "", "")

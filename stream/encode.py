@@ -1,6 +1,7 @@
 """Scores and dead letters to the records that are published. Pure."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from json.encoder import encode_basestring as quoted
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.context import NO_DAY, day_date
+from models.reasons import FlagReason
 from models.window import Ints
 from stream.contract import SOURCE_OFFSET, SOURCE_PARTITION, SOURCE_TOPIC, DeadLetterHeaders
 from stream.decode import DeadLetter
@@ -54,10 +56,12 @@ def encode_scores(
     verdict: Verdict,
     scored_at: str,
     profile_days: Ints,
+    reasons: Mapping[int, Sequence[FlagReason]],
 ) -> list[bytes]:
     """Return the value of each transaction's score; ``probabilities`` are finite and :func:`rounded`.
 
-    ``profile_days`` are those of the tables of profiles, :data:`models.context.NO_DAY` where there was none.
+    ``profile_days`` are those of the tables of profiles, :data:`models.context.NO_DAY` where there was none;
+    ``reasons`` are by place, and where there are none asked for there is no such field.
     """
     model_version, threshold, sequence_length = verdict
     rest = f',"model_version":{quoted(model_version)},"scored_at":"{scored_at}"}}'
@@ -80,6 +84,9 @@ def encode_scores(
             f',"insufficient_history":{_JSON[length < sequence_length]}'
             f',"window_length":{length}{rests[day]}'.encode()
         )
+    for place, its in reasons.items():
+        told = json.dumps([reason._asdict() for reason in its], ensure_ascii=False, separators=(",", ":"))
+        values[place] = values[place][:-1] + f',"reasons":{told}}}'.encode()
     return values
 
 

@@ -86,7 +86,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A micro-batch after the model. The first five run side by side, in order of arrival."""
+    """A micro-batch after the model. The first six after the batch run side by side, in order of arrival."""
 
     batch: MicroBatch
     transactions: list[ParsedTransaction]
@@ -94,6 +94,7 @@ class Scored:
     probabilities: npt.NDArray[np.floating]  # [n], finite
     windows: Windows  # [n, T] that were scored
     profile_days: Ints  # int64 [n] day of the table of profiles that was used, NO_DAY for none
+    context: Floats32 | None  # [n, C] what the model read beside the windows
     dead: list[DeadLetter]
     states: dict[int, State]  # by partition
     window_misses: int
@@ -208,6 +209,7 @@ def score(prepared: Prepared, fetched: Fetched, model: Model, *, before: Scored 
         probabilities,
         scored,
         np.full(int(scorable.sum()), NO_DAY) if found is None else found.days[scorable],
+        None if context is None else context[scorable],
         decoded.dead
         + [
             DeadLetter(row, Reason.NOT_SCORABLE, "the model has no finite answer to it: keep it for the model's makers")

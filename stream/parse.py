@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from models.window import Ints
-from stream.contract import MAX_AMOUNT, MAX_ID_CHARS, TRANSACTION, epoch_ms
+from stream.contract import MAX_AMOUNT, MAX_ID_CHARS, TRANSACTION, ScoreReason, epoch_ms
 from stream.timestamps import epochs_ms
 
 _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_CHARS)]
@@ -49,7 +49,7 @@ class ParsedScore(msgspec.Struct, frozen=True, gc=False):
     profile_day: date | None
     model_version: str
     scored_at: str
-    reasons: list[str] | msgspec.UnsetType = msgspec.UNSET
+    reasons: list[ScoreReason] | msgspec.UnsetType = msgspec.UNSET
     suppressed: bool | msgspec.UnsetType = msgspec.UNSET
 
 

@@ -190,9 +190,10 @@ class Pipeline:
         if before is not None:
             _through(before.finished)
         scored = scoring.result()
+        reasons = serving.reasons.of(scored) if serving.reasons else {}
         with self._metrics.timer("encode"):
             scored_at = timestamp(time.time_ns() // 1_000_000)
-            answers = answer(scored, serving.model.spec, scored_at, truncate=self._truncate)
+            answers = answer(scored, serving.model.spec, scored_at, reasons, truncate=self._truncate)
         shadowed = None if challenge is None else challenge.outcome(scored)
         shadow_scores = [] if shadowed is None else shadowed.scores
         offsets = {partition: end.offset for partition, end in scored.batch.ends.items()}

@@ -68,7 +68,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
     metrics = Metrics(registry)
-    champion = Champion(model, settings.input_topic, metrics)
+    champion = Champion(model, settings.input_topic, metrics, settings.reasons)
     watches = _watches(settings, model, champion, metrics)
     parts = _Parts(
         settings,

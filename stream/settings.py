@@ -105,6 +105,9 @@ class Settings(BaseSettings):
     runtime_threads: int = Field(1, ge=1, le=256)
 
     batch_size: int = Field(4096, ge=1, le=65536, description="most events in one transaction")
+    reasons: int = Field(
+        64, ge=0, description="flagged events of a micro-batch that get reasons at most; 0 switches reasons off"
+    )
     allow_eviction: bool = Field(False, description="accept a Redis that may evict windows when its memory is full")
     window_ttl_days: int = Field(180, ge=1, description="Redis forgets a user's window after so long without events")
     outage_limit_s: float = Field(300.0, gt=0, description="seconds without Kafka or Redis until the process gives up")

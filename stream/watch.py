@@ -61,9 +61,10 @@ def _score(value: bytes | None, where: str) -> FraudScore:
 
 
 def score_line(score: FraudScore) -> str:
-    """Return a score as an aligned line: time of the payment, verdict, probability, window, user, transaction."""
+    """Return a score as an aligned line: time of the payment, verdict, probability, window, user, payment, reasons."""
     verdict = "ANOMALY" if score["sequence_anomaly"] else ""
+    why = "; ".join(reason["sentence"] for reason in score.get("reasons", []))
     return (
         f"{score['created_at']:<24}  {verdict:<7}  {score['fraud_probability']:.4f}"
         f"  window {score['window_length']:>2}  {score['user_id']:<20}  {score['transaction_id']}"
-    )
+    ) + (f"  ({why})" if why else "")

@@ -150,6 +150,8 @@ def _attributes(messages: Sequence[Message], kind: Kind, names: Sequence[str]) -
         column, its = list(map(attrgetter(name), messages)), SCHEMAS[kind].field(name)
         if its.nullable:
             column = [None if each is UNSET else each for each in column]
+        if name == "reasons":  # their names, to look for; the sentences stay on the topic, where retention ends them
+            column = [None if each is None else [reason["name"] for reason in each] for each in column]
         arrays[name] = pa.array(column, its.type)
     return arrays
 

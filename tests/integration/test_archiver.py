@@ -79,7 +79,8 @@ def send_scores(archiving: Archiving, count: int) -> None:
                 "scored_at": timestamp(MIDNIGHT_MS + score + 5),
             }
             if score % 4 == 0:
-                value |= {"reasons": ["amount", "night"], "suppressed": True}
+                reasons = [{"name": name, "sentence": "", "effect": 0.25} for name in ("amount", "vpn")]
+                value |= {"reasons": reasons, "suppressed": True}
             producer.produce(
                 archiving.topics[Kind.SCORES],
                 key=value["user_id"].encode(),

@@ -62,7 +62,10 @@ def test_dead_letters_are_no_rows_and_the_others_keep_their_offsets() -> None:
 
 
 def test_a_score_keeps_its_fields_and_the_place_of_its_input() -> None:
-    given = records(score(reasons=["amount"], suppressed=True), score(profile_day=None))
+    given = records(
+        score(reasons=[{"name": "amount", "sentence": "amount 9", "effect": 0.5}], suppressed=True),
+        score(profile_day=None),
+    )
     given.headers[0] = {"source-topic": b"tx", "source-partition": b"3", "source-offset": b"99"}
     given.headers[1] = {"source-topic": b"\xff", "source-partition": b"9" * 12, "source-offset": b"-1"}
     first, second = to_rows(Kind.SCORES, given, "T1", 0).table.to_pylist()

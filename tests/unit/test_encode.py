@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.context import NO_DAY, day_number
+from models.reasons import FlagReason
 from stream.contract import FRAUD_SCORE
 from stream.decode import DeadLetter, Reason
 from stream.encode import TRUNCATED_BYTES, Verdict, dead_letter, encode_scores, rounded, source_headers
@@ -29,9 +30,15 @@ def transaction(transaction_id: str = "t1", user_id: str = "u1") -> ParsedTransa
     probability=st.floats(0, 1, width=32),
     length=st.integers(1, 10),
     day=st.none() | st.dates(),
+    reasons=st.none() | st.lists(st.builds(FlagReason, ids, ids, st.floats(0, 1)), max_size=3),
 )
 def test_a_score_is_the_contracts(
-    transaction_id: str, user_id: str, probability: float, length: int, day: date | None
+    transaction_id: str,
+    user_id: str,
+    probability: float,
+    length: int,
+    day: date | None,
+    reasons: list[FlagReason] | None,
 ) -> None:
     [published] = rounded(np.array([probability], np.float32)).tolist()
     [value] = encode_scores(
@@ -41,6 +48,7 @@ def test_a_score_is_the_contracts(
         VERDICT,
         "2026-01-01T10:00:01.000Z",
         np.array([NO_DAY if day is None else day_number(day)]),
+        {} if reasons is None else {0: reasons},
     )
     score = FRAUD_SCORE.validate_json(value, strict=True)
     assert score == {
@@ -55,7 +63,7 @@ def test_a_score_is_the_contracts(
         "profile_day": day,
         "model_version": VERDICT.model_version,
         "scored_at": "2026-01-01T10:00:01.000Z",
-    }
+    } | ({} if reasons is None else {"reasons": [reason._asdict() for reason in reasons]})
     assert abs(published - probability) <= 5e-7
     assert json.loads(FRAUD_SCORE.dump_json(score)) == json.loads(value), "fields and names as pydantic writes them"
 

@@ -13,7 +13,7 @@ from models.context import CONTEXT, Floats32
 from models.features import FEATURES, PRESETS
 from models.golden import Golden
 from models.left_out import ASPECTS, OUTSIDE, PROFILES, LeftOut, UsualPayments, burst_begins, leave_out, usual_payments
-from models.reasons import LEAST_SHARE, MOST, Explainer, explain, open_explainer
+from models.reasons import LEAST_SHARE, MOST, Explainer, explain, explainer_of
 from models.sentences import duration, sentence
 from models.spec import BundleSpec
 from models.window import RECORD, VPN, Ints, Windows
@@ -77,7 +77,7 @@ def test_the_planted_cause_is_named(kind: str, planted: set[str]) -> None:
     probabilities = bundle.score(windows)
     flagged = probabilities > bundle.spec.threshold
     assert flagged.sum() >= 200
-    reasons = explain(open_explainer(bundle), windows.take(flagged), probabilities[flagged], None)
+    reasons = explain(explainer_of(bundle), windows.take(flagged), probabilities[flagged], None)
     named = sum(planted <= {reason.name for reason in its} for its in reasons)
     assert named >= 0.9 * flagged.sum(), Counter(reason.name for its in reasons for reason in its)
 
@@ -235,7 +235,7 @@ def test_no_finite_answer_is_no_reason() -> None:
 @given(st.integers(0, 2**32), st.integers(1, 10))
 def test_reasons_do_not_depend_on_what_else_is_explained(seed: int, length: int) -> None:
     bundle = load_bundle(starter("default"))
-    explainer = open_explainer(bundle)
+    explainer = explainer_of(bundle)
     rng = np.random.default_rng(seed)
     parts = [craft(rng, 2) for craft in CRAFTED.values()]
     windows = Windows(
