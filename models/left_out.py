@@ -104,10 +104,8 @@ def leave_out(windows: Windows, context: Floats32 | None, spec: BundleSpec, usua
 
 def _without_payments(windows: Windows, context: Floats32 | None, spec: BundleSpec, last: Ints) -> Iterator[LeftOut]:
     column = np.arange(windows.records.shape[1])
-    for step in range(int(last.max(initial=0))):
-        rows = np.flatnonzero(last > step)
-        out = np.broadcast_to(column == step, (len(rows), len(column)))
-        yield _removed("earlier_payment", windows, context, spec, rows, np.full(len(rows), step), out)
+    rows, steps = np.nonzero(column < last[:, None])
+    yield _removed("earlier_payment", windows, context, spec, rows, steps, column == steps[:, None])
     begins = burst_begins(windows)
     rows = np.flatnonzero(last - begins >= _BURST_BEFORE)
     out = (column >= begins[rows, None]) & (column < last[rows, None])
