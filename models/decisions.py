@@ -13,6 +13,9 @@ DECISIONS = "decisions.jsonl"
 
 Finding = Literal["better", "not worse", "cannot tell", "worse"]
 
+#: The bundle was made champion unless it was refused, or is not better where only a better one was wanted.
+Outcome = Literal["passed", "refused", "not better", "forced", "no champion"]
+
 
 class Measured(BaseModel):
     """One measure of two models on the same payments. A gain below 0 is a loss, whichever way the measure points."""
@@ -63,7 +66,7 @@ class Decision(BaseModel):
     at: AwareDatetime
     challenger: str
     champion: str | None  # that it was compared with, or replaced uncompared; None where there was none
-    outcome: Literal["passed", "refused", "forced", "no champion"]
+    outcome: Outcome
     reason: str  # as given by whoever asked
     comparison: Comparison | None  # None where it was forced, or there was no champion
 

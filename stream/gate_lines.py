@@ -1,8 +1,8 @@
 """What the gate decided, as lines for a person."""
 
-from models.decisions import Comparison, Decision, Measured
+from models.decisions import Comparison, Decision, Measured, Outcome
 
-_OUTCOMES = {
+_OUTCOMES: dict[Outcome, str] = {
     "passed": "not worse than",
     "refused": "REFUSED against",
     "not better": "not better than",

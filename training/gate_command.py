@@ -12,7 +12,7 @@ import numpy as np
 
 from models.bundle import Bundle, LoadedBundle
 from models.context import DAY_MS, day_date, day_number
-from models.decisions import Comparison, Decision
+from models.decisions import Comparison, Decision, Outcome
 from models.spec import BundleSpec
 from models.store import Store
 from stream.errors import TenfoldError
@@ -41,7 +41,9 @@ class GateError(TenfoldError):
     """Two models cannot be compared; the message says why and what would help."""
 
 
-def decide(store: Store, settings: Settings, url: str, version: str, reason: str, say: Say) -> Decision:
+def decide(
+    store: Store, settings: Settings, url: str, version: str, reason: str, say: Say, *, only_if_better: bool = False
+) -> Decision:
     """Compare a bundle with the champion, and return whether it may take its place: only if it is not worse.
 
     Args:
@@ -51,6 +53,7 @@ def decide(store: Store, settings: Settings, url: str, version: str, reason: str
         version: the bundle.
         reason: kept with the decision.
         say: is told what is compared, which takes minutes.
+        only_if_better: not to be worse is not enough.
 
     Raises:
         GateError: no day is held out for both, or there is no fraud on these days.
@@ -61,11 +64,14 @@ def decide(store: Store, settings: Settings, url: str, version: str, reason: str
     scoring = replace(store, threads=len(os.sched_getaffinity(0)))
     pair = scoring.verify(champion), scoring.verify(version)
     comparison = compare_bundles(open_archive(url), settings, *pair, scratch=store.root, say=say)
+    outcome: Outcome = "passed" if comparison.passed else "refused"
+    if only_if_better and comparison.passed and not comparison.better:
+        outcome = "not better"
     return Decision(
         at=store.now(),
         challenger=version,
         champion=champion,
-        outcome="passed" if comparison.passed else "refused",
+        outcome=outcome,
         reason=reason,
         comparison=comparison,
     )
@@ -79,13 +85,11 @@ def promote_if_better(store: Store, settings: Settings, url: str, version: str, 
     Args and what is raised are those of :func:`decide`.
     """
     store.check(version, NIGHTLY)
-    decision = decide(store, settings, url, version, NIGHTLY, say)
-    if decision.comparison is not None and decision.comparison.better:
-        store.promote(version, NIGHTLY, decision=decision)
-        return decision
+    decision = decide(store, settings, url, version, NIGHTLY, say, only_if_better=True)
     if decision.outcome == "passed":
-        decision = decision.model_copy(update={"outcome": "not better"})
-    store.keep(decision)
+        store.promote(version, NIGHTLY, decision=decision)
+    else:
+        store.keep(decision)
     return decision
 
 

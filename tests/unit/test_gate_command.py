@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("duckdb", reason="needs the training extra")
+pytest.importorskip("matplotlib", reason="needs the training extra")
 
 from click.testing import Result
 from typer.testing import CliRunner
@@ -24,10 +25,11 @@ from models.store import Store, StoreError
 from models.switches import HistoryError
 from stream.cli import app
 from stream.models_command import ModelsError
+from stream.settings import load
 from tests.bundles import bundle_spec, make_bundle
 from tests.simulated_archive import TOPICS, put_simulated
 from training.archive import open_archive
-from training.gate_command import held_out
+from training.gate_command import held_out, promote_if_better
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -254,3 +256,16 @@ def test_what_a_crash_left_of_a_decision_is_told_and_a_line_that_nobody_wrote_is
     for command in (store.decisions, store.history):
         with pytest.raises(HistoryError, match=r"decisions.jsonl line 2 is not a decision"):
             command()
+
+
+def test_a_nightly_job_leaves_a_model_that_is_only_as_good_where_it_is(root: Path, archive: str) -> None:
+    store, told = Store(root), []
+    decided = promote_if_better(store, load(), archive, "twin", told.append)
+
+    assert decided.outcome == "not better"
+    assert decided.comparison is not None
+    assert (decided.comparison.passed, decided.comparison.better) == (True, False)
+    assert store.decisions() == [decided]
+    assert store.named("champion") == "good"
+    assert "twin: not better than good (tenfold train --promote-if-better)" in models("list").stdout
+    assert len(told) == 1
