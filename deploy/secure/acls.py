@@ -23,6 +23,7 @@ _ABOUT = {
     "scorer": "`tenfold score`",
     "archiver": "`tenfold archive run`",
     "profiles": "`tenfold profiles`: it looks where the archiver stands",
+    "monitor": "`tenfold monitor`",
     "simulator": "`tenfold simulate --to kafka`",
     "client": "a person who sends, reads and tries things, with groups that begin with `client-`",
     "producer": "whatever sends payments",
@@ -40,7 +41,7 @@ _INTRODUCTION = """\
 
 The least that each role needs, and no more: to read or write includes to describe. The names are the defaults; with a
 `TENFOLD_GROUP_ID`, topics or accounts of your own, put those in their places. `admin.properties` is how you connect
-yourself. `deploy/compose.secure.yml` sets the rights of the first five, out of [`rights.py`](secure/rights.py); a test
+yourself. `deploy/compose.secure.yml` sets the rights of the first six, out of [`rights.py`](secure/rights.py); a test
 does each of these roles' work with them on a real broker, and tries what they may not do.
 
 Topics are made by whoever may (`tenfold topics create`: `Create` on the cluster). Training, compaction and evaluation

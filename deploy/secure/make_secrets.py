@@ -12,12 +12,13 @@ from pathlib import Path
 from secrets import token_urlsafe
 
 PLACE = Path("/secrets")
-ROLES = ("scorer", "archiver", "profiles", "simulator", "client")  # client: you, on the machine outside
+ROLES = ("scorer", "archiver", "profiles", "monitor", "simulator", "client")  # client: you, on the machine outside
 
 #: What a user of Redis may touch: keys that it writes and reads, keys that it only reads.
 REDIS_KEYS = {
     "scorer": "~tenfold:{* %R~tenfold:profiles:*",
     "profiles": "~tenfold:profiles:*",
+    "monitor": "~tenfold:{*:monitor:1*",
 }
 _COMMANDS = "-@all +@read +@write +@scripting +@connection -@dangerous +info"
 

@@ -62,6 +62,12 @@ RIGHTS: dict[str, list[Right]] = {
         *topic(LABELS, READ),
         group(f"{GROUP}-archive", DESCRIBE),
     ],
+    "monitor": [
+        *topic(TRANSACTIONS, READ),
+        *topic(LABELS, READ),
+        *topic(SCORES, READ),
+        group(f"{GROUP}-monitor", READ),
+    ],
     "simulator": [*topic(TRANSACTIONS, WRITE), *topic(LABELS, WRITE)],
     "client": [
         *topic(TRANSACTIONS, WRITE),

@@ -75,7 +75,7 @@ def test_every_pod_has_one_policy_and_may_reach_what_it_has_an_account_for(docum
 def test_only_the_port_of_metrics_is_open_and_everybody_means_it(documents: list[Document]) -> None:
     for role, pod in pods_of(documents).items():
         container = container_of(pod)
-        if role not in {"scorer", "archiver"}:
+        if role not in {"scorer", "archiver", "monitor"}:
             assert "ports" not in container
             continue
         assert container["ports"] == [{"name": "metrics", "containerPort": 9108}]
@@ -91,7 +91,7 @@ def test_prometheus_is_sent_to_every_service_and_labels_as_the_rules_ask(documen
     for monitor in of_kind(documents, "ServiceMonitor"):
         assert all(fits(monitor["spec"]["selector"]["matchLabels"], each["metadata"]["labels"]) for each in services)
         jobs = {service["metadata"]["labels"][monitor["spec"]["jobLabel"]] for service in services}
-        assert jobs == {"scorer", "archiver"}  # the jobs of deploy/prometheus/prometheus.yml that run on
+        assert jobs == {"scorer", "archiver", "monitor"}  # the jobs of deploy/prometheus/prometheus.yml that run on
         [endpoint] = monitor["spec"]["endpoints"]
         assert endpoint["port"] in {port["name"] for service in services for port in service["spec"]["ports"]}
         group = environment_of(pods_of(documents)["scorer"])["TENFOLD_GROUP_ID"]["value"]
@@ -134,7 +134,7 @@ def test_every_pod_is_as_restricted_as_the_strictest_standard_asks(documents: li
 def test_volumes_are_mounted_where_the_image_has_a_place_and_written_to_by_whom_it_concerns(
     documents: list[Document],
 ) -> None:
-    writers = {"models": {"training"}, "archive": {"archiver", "profiles", "compaction"}}
+    writers = {"models": {"training"}, "archive": {"archiver", "profiles", "monitor", "compaction"}}
     for role, pod in pods_of(documents).items():
         mounts = {mount["name"]: mount for mount in container_of(pod)["volumeMounts"]}
         assert set(mounts) == {volume["name"] for volume in pod["spec"]["volumes"]}
@@ -147,6 +147,7 @@ def test_volumes_are_mounted_where_the_image_has_a_place_and_written_to_by_whom_
 
 def test_who_needs_no_client_has_no_account(documents: list[Document]) -> None:
     clients = {"scorer": {"KAFKA", "REDIS"}, "profiles": {"KAFKA", "REDIS"}, "archiver": {"KAFKA"}}
+    clients["monitor"] = clients["scorer"]
     for role, pod in pods_of(documents).items():
         kinds = {name.split("_")[1] for name in environment_of(pod) if "__" in name}
         assert kinds <= clients.get(role, set()), role

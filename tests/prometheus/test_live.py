@@ -4,6 +4,7 @@ import signal
 import sys
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 import yaml
 
 from tests.conftest import GivenKafka, OwnKafka
+from tests.judged_past import FREE, send
+from tests.judged_past import random_past as judged_past
 from tests.processes import ChildProcess, free_port, http_get
 from tests.profile_archives import archive_past
 from tests.profile_reference import random_past
@@ -19,7 +22,7 @@ from tests.prometheus.tools import PROMETHEUS, require_program
 from tests.scorers import Deployment
 from tests.topics import Topics
 from tests.traffic import produce, traffic, verdicts
-from training.archive import open_archive
+from training.archive import Kind, open_archive
 from training.profiles import Topics as ProfileTopics
 
 pytestmark = pytest.mark.broker
@@ -58,6 +61,19 @@ def started(deployment: Deployment, port: int, *arguments: str) -> ChildProcess:
     return ChildProcess(command, deployment.directory / f"{arguments[0]}.log")
 
 
+def a_past_that_can_be_judged(deployment: Deployment, topics: Topics) -> Deployment:
+    """Return a deployment with topics of its own, whose scores are old enough."""
+    made = {kind: topics.create(f"judged-{kind}", 1, FREE) for kind in Kind}
+    send(deployment.bootstrap, made, judged_past(1, users=30, payments=600, days=12))
+    settings = {"TENFOLD_LABELS_TOPIC": made[Kind.LABELS]}
+    return replace(
+        deployment,
+        input_topic=made[Kind.TRANSACTIONS],
+        output_topic=made[Kind.SCORES],
+        settings=deployment.settings | settings,
+    )
+
+
 def test_every_expression_yields_data(
     topics: Topics, kafka: OwnKafka | GivenKafka, redis_url: str, group_id: str, tmp_path: Path
 ) -> None:
@@ -71,11 +87,13 @@ def test_every_expression_yields_data(
     profiled = ProfileTopics(deployment.input_topic, deployment.settings["TENFOLD_LABELS_TOPIC"])
     first = datetime.now(UTC).date() - timedelta(days=95)  # its labels land until three weeks ago
     archive_past(random_past(1, "UTC", 7, first, 30, 200), open_archive(str(past)), profiled)
-    ports = {"archiver": free_port(), "profiles": free_port()}
+    ports = {"archiver": free_port(), "profiles": free_port(), "monitor": free_port()}
+    monitored = a_past_that_can_be_judged(deployment, topics)
     with ExitStack() as ending:
         for process in (
             started(deployment, ports["archiver"], "archive", "run", "--max-age", "1"),
             started(deployment, ports["profiles"], "profiles", "run", "--archive", str(past)),
+            started(monitored, ports["monitor"], "monitor"),
         ):
             ending.callback(process.end, signal.SIGTERM)
         scorer = deployment.scorer()
@@ -93,4 +111,4 @@ def test_every_expression_yields_data(
             produce(deployment.bootstrap, profiled.labels, verdicts(200, users=50, seed=seed))
             time.sleep(0.5)
         up = {each["metric"]["job"] for each in ask(prometheus.port, "up == 1")}
-        assert up == {"scorer", "archiver", "profiles", "prometheus"}
+        assert up == {"scorer", "archiver", "profiles", "monitor", "prometheus"}

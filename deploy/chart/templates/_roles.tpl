@@ -4,6 +4,7 @@ scorer: {image: {{ .Values.scorer.rebuildFromArchive | ternary "archive" "servin
   {{- if .Values.scorer.rebuildFromArchive }}, archive: read{{ end }}}
 archiver: {image: archive, kafka: true, archive: write}
 profiles: {image: archive, kafka: true, redis: true, model: read, archive: write}
+monitor: {image: archive, kafka: true, redis: true, archive: write}
 compaction: {image: archive, archive: write}
 training: {image: training, model: write, archive: read}
 {{- end }}
@@ -18,7 +19,7 @@ training: {image: training, model: write, archive: read}
 {{- fail "archive.url: a directory has to be below /data, where archive.volume is mounted; profiles are put beside it" }}
 {{- end }}
 {{- $wanting := list }}
-{{- range $role := list "archiver" "profiles" "compaction" "training" }}
+{{- range $role := list "archiver" "profiles" "monitor" "compaction" "training" }}
 {{- if (index $values $role).enabled }}{{ $wanting = append $wanting (printf "%s.enabled" $role) }}{{ end }}
 {{- end }}
 {{- if .Values.scorer.rebuildFromArchive }}{{ $wanting = append $wanting "scorer.rebuildFromArchive" }}{{ end }}
