@@ -115,6 +115,14 @@ class Stack:
         """Return what compose says of the containers of some services, or of all; stopped ones too."""
         return [json.loads(line) for line in self.compose("ps", "--all", "--format", "json", *services).splitlines()]
 
+    def services(self) -> set[str]:
+        """Return what the compose files start."""
+        return set(self.compose("config", "--services").split())
+
+    def volumes(self) -> set[str]:
+        """Return the volumes that the compose files name."""
+        return set(self.compose("config", "--volumes").split())
+
     def left(self) -> tuple[list[str], list[str], list[str]]:
         """Return the containers, networks and volumes that there are of the project."""
         ours = ["--filter", f"label=com.docker.compose.project={self.project}", "--quiet"]
