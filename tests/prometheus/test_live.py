@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.conftest import GivenKafka, OwnKafka
+from tests.followed_store import two_models
 from tests.judged_past import FREE, send
 from tests.judged_past import random_past as judged_past
 from tests.processes import ChildProcess, free_port, http_get
@@ -83,6 +84,8 @@ def test_every_expression_yields_data(
         "TENFOLD_LABELS_TOPIC": topics.create("fraud-labels"),
         "TENFOLD_ARCHIVE": str(tmp_path / "archive"),
     }
+    store = two_models(tmp_path / "store")
+    store.shadow("two")
     past = tmp_path / "past"
     profiled = ProfileTopics(deployment.input_topic, deployment.settings["TENFOLD_LABELS_TOPIC"])
     first = datetime.now(UTC).date() - timedelta(days=95)  # its labels land until three weeks ago
@@ -96,7 +99,7 @@ def test_every_expression_yields_data(
             started(monitored, ports["monitor"], "monitor"),
         ):
             ending.callback(process.end, signal.SIGTERM)
-        scorer = deployment.scorer()
+        scorer = deployment.scorer(TENFOLD_MODEL_STORE=str(store.root), TENFOLD_SHADOW_TOPIC=topics.create("shadow"))
         ending.callback(scorer.stop)
         scorer.wait_until_ready()
         prometheus = Prometheus(tmp_path, ports | {"scorer": scorer.metrics_port})
