@@ -21,6 +21,7 @@ from models.checksums import ChecksumError, verify_sums, write_sums
 from models.fastest_runtime import fastest_runtime
 from models.features import step_features
 from models.golden import Golden, GoldenError, check_golden, check_probabilities, read_golden, write_golden
+from models.reference import BadReferenceError, Reference, column_names, read_reference
 from models.runtime import OnnxRuntime, Runtime, RuntimeName, open_runtime
 from models.spec import BundleSpec
 from models.window import Windows
@@ -29,6 +30,7 @@ STARTER = Path(__file__).parent / "starter"  # one bundle a preset, in git
 
 KERAS, H5, ONNX = "model.keras", "lstm_fraud_model.h5", "model.onnx"
 SPEC, METRICS, GOLDEN, CARD, REPORT = "spec.json", "metrics.json", "golden.npz", "card.md", "report.html"
+REFERENCE = "reference.json"
 
 Floats32 = npt.NDArray[np.float32]
 
@@ -44,6 +46,7 @@ class Bundle:
     directory: Path
     spec: BundleSpec
     metrics: Mapping[str, Any]  # of the held-out days, as training measured them
+    reference: Reference | None = None  # what it learned from, to measure drift by; older bundles do not say
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ def write_bundle(
     card: str,
     report: str | None = None,
     golden_context: Floats32 | None = None,
+    reference: Reference | None = None,
 ) -> None:
     """Write a bundle: beside ``directory`` first, then moved there whole.
 
@@ -94,6 +98,7 @@ def write_bundle(
         card: the model card, Markdown.
         report: the page of the evaluation, HTML; a bundle may do without.
         golden_context: ``float32 [n, C]`` where ``spec.context`` names columns.
+        reference: the distribution of what it learned from; without it no drift is measured.
 
     Raises:
         FileExistsError: ``directory`` exists; bundles are never overwritten.
@@ -116,6 +121,8 @@ def write_bundle(
             f"{directory}: the model in {keras_path} reads (steps, features, context) {needs}, but the spec names "
             f"{(spec.sequence_length, len(spec.features), len(spec.context))}"
         )
+    if reference is not None and tuple(reference.columns) != column_names(spec):
+        raise BundleError(f"{directory}: the reference is of {list(reference.columns)}, not of {column_names(spec)}")
     model = to_onnx(network).SerializeToString()
     features = step_features(golden_windows, spec.features, spec.zone)
     try:
@@ -137,6 +144,8 @@ def write_bundle(
         (draft / CARD).write_text(card, encoding="utf-8")
         if report is not None:
             (draft / REPORT).write_text(report, encoding="utf-8")
+        if reference is not None:
+            (draft / REFERENCE).write_text(reference.model_dump_json() + "\n", encoding="utf-8")
         write_sums(draft)
         draft.chmod(0o755)  # mkdtemp's own is for one user
         os.rename(draft, directory)  # noqa: PTH104 - Path.rename says nothing of atomic
@@ -164,13 +173,16 @@ def load_bundle(
         golden, onnx = read_golden(directory / GOLDEN), directory / ONNX
         engine = fastest_runtime(onnx, golden, threads) if runtime == "auto" else open_runtime(runtime, onnx, threads)
         check_golden(golden, spec, engine)
+        reference = read_reference(directory / REFERENCE, spec) if (directory / REFERENCE).exists() else None
     except (ChecksumError, FileNotFoundError) as error:
         raise BundleError(f"{directory} is not the bundle that was written: {error}; copy it again whole") from error
     except ValidationError as error:
         raise BundleError(f"{directory}/{SPEC} is not a spec of this release: {error}; train again") from error
+    except BadReferenceError as error:
+        raise BundleError(f"{directory}/{error}; train again") from error
     except ValueError as error:  # golden outputs, model or JSON
         raise BundleError(f"{directory} does not score here as it did in training: {error}; train again") from error
-    return LoadedBundle(Bundle(directory, spec, metrics), engine, golden)
+    return LoadedBundle(Bundle(directory, spec, metrics, reference), engine, golden)
 
 
 def resolve_model(model: Path | None, store: Path | None) -> Path:

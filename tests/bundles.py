@@ -8,6 +8,7 @@ from models.bundle import write_bundle
 from models.context import CONTEXT
 from models.features import PRESETS
 from models.golden import read_golden
+from models.reference import Reference
 from models.spec import BundleSpec
 from models.window import WINDOW_MAX_AGE_MS
 from tests.keras_files import KERAS_FILES, NETWORKS
@@ -35,7 +36,7 @@ def bundle_spec(network: str = "baseline", **changes: Any) -> BundleSpec:
     return BundleSpec.model_validate(fields | changes)
 
 
-def make_bundle(directory: Path, network: str = "baseline", **changes: Any) -> Path:
+def make_bundle(directory: Path, network: str = "baseline", reference: Reference | None = None, **changes: Any) -> Path:
     """Write a bundle of one of :data:`NETWORKS` to ``directory``; ``changes`` are fields of its spec."""
     golden = read_golden(KERAS_FILES / f"{network}.npz")
     write_bundle(
@@ -48,5 +49,6 @@ def make_bundle(directory: Path, network: str = "baseline", **changes: Any) -> P
         golden_probabilities=golden.probabilities,
         golden_context=golden.context,
         card="# A model for tests\n",
+        reference=reference,
     )
     return directory

@@ -17,6 +17,7 @@ import numpy as np
 
 from models.bundle import write_bundle
 from models.features import PRESETS
+from models.reference import column_names
 from models.spec import BundleSpec
 from models.store import Store
 from models.window import SEQUENCE_LENGTH, WINDOW_MAX_AGE_MS
@@ -27,6 +28,7 @@ from training.evaluate import Inputs, evaluate
 from training.fit import build_for, fit, predict, save
 from training.known_cards import Frauds
 from training.measures import Known
+from training.reference import training_reference
 from training.report import report_page
 from training.threshold import BY_BUDGET, ThresholdRule
 
@@ -112,7 +114,8 @@ class Job:
         )
         say("Evaluating…")
         checked = dataset.validation
-        threshold = self.rule.choose(checked.is_fraud, predict(model, checked.features, checked.context))
+        validated = predict(model, checked.features, checked.context)
+        threshold = self.rule.choose(checked.is_fraud, validated)
         evaluated = evaluate(
             lambda features, _, context: predict(model, features, context),
             dataset.test,
@@ -150,6 +153,7 @@ class Job:
                 golden_context=golden.context if spec.context else None,
                 card=model_card(spec, metrics, dataset, how),
                 report=report_page(spec, replace(evaluated, metrics=metrics)),
+                reference=training_reference(dataset, column_names(spec), validated),
             )
             if self.h5 is not None:
                 _made(self.h5.parent)

@@ -261,6 +261,7 @@ def test_the_job_tells_its_steps_and_leaves_a_bundle_and_a_champion(
             bundle.bundle.metrics["gain"][measured]
         )
     assert set(bundle.bundle.metrics["importance"]["by_feature"]) == set(bundle.spec.features)
+    assert bundle.bundle.reference is not None, "drift is measured by it"
     page = (trained.bundle / "report.html").read_text()
     assert f"<title>first · {bundle.bundle.metrics['days_of_test'][0]['day']}" in page
     assert "<h3>Training" in page
