@@ -6,8 +6,7 @@ is compared and set, so that two owners, one of them stale, cannot spoil each ot
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from secrets import token_hex
+from dataclasses import dataclass, replace
 
 from confluent_kafka import (
     OFFSET_INVALID,
@@ -82,6 +81,7 @@ class Recoverer:
         Raises:
             NotTakenUpError: Kafka does not answer, a transaction is open, or somebody else moved the mark.
             models.window.UnknownWindowFormatError: the windows are another release's: try again with ``rebuild``.
+            stream.pseudonyms.PseudonymsError: the windows lie under pseudonym keys that are not this process's.
             CancelledError: ``cancelled`` says so.
             redis.RedisError: Redis does not answer.
         """
@@ -90,8 +90,11 @@ class Recoverer:
         admin = open_client(AdminClient, common_config(self.settings))
         try:
             found = self._find(reader, admin, partition, readable=not rebuild)
+            older = found.mark is not None and self._under_older_keys(found.mark)
             decision = plan(found, self.settings.start_from)
             self._report(partition, found, decision)
+            if older and not decision.new_epoch:
+                found = replace(found, mark=self._carry(partition, found.mark))
             if decision.commit is not None:
                 commit(partition, decision.commit)
             if decision.new_epoch and (decision.behind or self.history):
@@ -112,7 +115,20 @@ class Recoverer:
         if decision.new_epoch and found.mark is not None:
             dropped = self.store.drop_epoch(partition, found.mark.epoch)
             log.info("dropped the windows of the old epoch", extra={"partition": partition, "windows": dropped})
+        if self.store.pseudonyms.keys:
+            self.store.drop_carried(partition, mark)
         return mark
+
+    def _under_older_keys(self, mark: Mark) -> bool:
+        pseudonyms = self.store.pseudonyms
+        return pseudonyms.generation_of(mark.epoch) < len(pseudonyms.keys)
+
+    def _carry(self, partition: int, mark: Mark | None) -> Mark:
+        carried = None if mark is None else self.store.carry(partition, mark)
+        if carried is None:
+            raise NotTakenUpError("another process moved the mark")
+        log.info("the windows lie under the newest pseudonym key now", extra={"partition": partition})
+        return carried
 
     def _find(self, reader: Consumer, admin: AdminClient, partition: int, *, readable: bool) -> Found:
         topic = self.settings.input_topic
@@ -163,7 +179,8 @@ class Recoverer:
         age_ms = self.spec.window_max_age_ms
         for decoded, next_offset in self._replay(reader, partition, mark.offset, end, cancelled):
             target = mark._replace(offset=next_offset)
-            if not advance_stored(self.store, partition, (mark, target), decoded.users, decoded.records, age_ms):
+            users = self.store.pseudonyms.of(decoded.users)
+            if not advance_stored(self.store, partition, (mark, target), users, decoded.records, age_ms):
                 raise NotTakenUpError("another process moved the mark")
             mark = target
         return mark
@@ -178,7 +195,7 @@ class Recoverer:
             archived_to = self._remember(partition, found, held, cancelled)
             self._say_what_lacks(partition, found, decision, archived_to)
             for decoded, _ in self._replay(reader, partition, decision.windows_from, decision.start, cancelled):
-                held.advance(decoded.users, decoded.records)
+                held.advance(self.store.pseudonyms.of(decoded.users), decoded.records)
             return held.finish(decision.start)
         except WindowsMovedError:
             raise NotTakenUpError("another process moved the mark") from None
@@ -192,7 +209,7 @@ class Recoverer:
             for past in self.history(partition, found.topic_id, found.log_start):
                 if cancelled():
                     raise CancelledError
-                held.advance(past.users, past.records)
+                held.advance(self.store.pseudonyms.of(past.users), past.records)
                 events, last = events + len(past.users), last if past.last is None else past.last
         except (TenfoldError, OSError) as error:  # payments are scored all the same
             log.error(
@@ -219,7 +236,7 @@ class Recoverer:
 
     def _begin(self, partition: int, found: Found, offset: int) -> Mark:
         """Begin a new epoch; return its mark."""
-        mark = Mark(found.topic_id, token_hex(8), offset)
+        mark = Mark(found.topic_id, self.store.new_epoch(), offset)
         self._save(Save(partition, found.mark, mark, [], Windows.empty(0, self.spec.sequence_length)))
         return mark
 

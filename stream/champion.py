@@ -8,6 +8,7 @@ from models.spec import BundleSpec
 from stream.metrics import Metrics
 from stream.microbatch import Model
 from stream.profiles import ProfileTables, tables_for
+from stream.pseudonyms import CLEAR, Pseudonyms
 from stream.reasons import Reasons
 from stream.shadow import Shadow
 
@@ -26,10 +27,12 @@ class Serving(NamedTuple):
 class Champion:
     """What the next micro-batch is scored with. One thread changes it, any may look."""
 
-    def __init__(self, bundle: LoadedBundle, topic: str, metrics: Metrics, reasons: int = 0) -> None:
+    def __init__(
+        self, bundle: LoadedBundle, topic: str, metrics: Metrics, reasons: int = 0, pseudonyms: Pseudonyms = CLEAR
+    ) -> None:
         """``reasons`` is how many flags of a micro-batch have reasons at most."""
-        self._topic, self._metrics, self._reasons = topic, metrics, reasons
-        self.serving = Serving(bundle, tables_for(bundle.spec, topic), None, self._reasons_of(bundle))
+        self._topic, self._metrics, self._reasons, self._pseudonyms = topic, metrics, reasons, pseudonyms
+        self.serving = Serving(bundle, tables_for(bundle.spec, topic, pseudonyms), None, self._reasons_of(bundle))
         self._told = self._tell(bundle)
 
     def take(self, bundle: LoadedBundle) -> None:
@@ -38,7 +41,7 @@ class Champion:
         Raises:
             BundleError: its window is another one than those that are stored.
         """
-        before, tables = self.serving, tables_for(bundle.spec, self._topic)
+        before, tables = self.serving, tables_for(bundle.spec, self._topic, self._pseudonyms)
         _refuse_other_window(bundle, before.model.spec)
         if tables is not None and before.tables is not None and tables.keys == before.tables.keys:
             tables = before.tables  # they know the index already
@@ -58,7 +61,7 @@ class Champion:
         Raises:
             BundleError: its window or its profiles are not those of the champion.
         """
-        serving, tables = self.serving, tables_for(bundle.spec, self._topic)
+        serving, tables = self.serving, tables_for(bundle.spec, self._topic, self._pseudonyms)
         _refuse_other_window(bundle, serving.model.spec)
         if tables is not None and (serving.tables is None or serving.tables.keys != tables.keys):
             raise BundleError(

@@ -20,6 +20,7 @@ from stream.decode import DeadLetter, Decoded, Reason, decode
 from stream.errors import TenfoldError
 from stream.parse import ParsedTransaction
 from stream.profiles import Found, ProfileLookup, ProfileTables
+from stream.pseudonyms import CLEAR, Pseudonyms
 from stream.window_store import Beside, Load, Loaded, Mark, Save
 
 
@@ -70,7 +71,7 @@ class MicroBatch:
 class State(NamedTuple):
     """One partition's windows after a batch."""
 
-    rows: dict[bytes, int]  # user -> row of windows
+    rows: dict[bytes, int]  # user's name -> row of windows
     windows: Windows
 
 
@@ -80,7 +81,8 @@ class Prepared:
 
     batch: MicroBatch
     decoded: Decoded
-    rows: dict[int, dict[bytes, int]]  # partition -> user -> row among the partition's windows
+    names: Sequence[bytes]  # [n] what stands for the users in Redis
+    rows: dict[int, dict[bytes, int]]  # partition -> name -> row among the partition's windows
     windows: Ints  # int64 [n] row of each event among the windows of all partitions, end to end
 
 
@@ -132,11 +134,12 @@ class ModelFailedError(TenfoldError):
 Timer = Callable[[str], AbstractContextManager[object]]  # times a stage by its name
 
 
-def prepare(batch: MicroBatch, timer: Timer) -> Prepared:
+def prepare(batch: MicroBatch, timer: Timer, pseudonyms: Pseudonyms = CLEAR) -> Prepared:
     """Decode a micro-batch and find out which windows it needs; ``timer`` times the stage decode."""
     with timer("decode"):
         decoded = decode(batch.keys, batch.values, batch.timestamps_ms)
         decoded.records.setflags(write=False)  # made here, while the batch before is scored; from now on only read
+        names = pseudonyms.of(decoded.users)
         partitions = np.array(batch.partitions, np.int64)[decoded.rows]
         windows = np.empty(len(partitions), np.int64)
         by_partition: dict[int, dict[bytes, int]] = {}
@@ -144,10 +147,10 @@ def prepare(batch: MicroBatch, timer: Timer) -> Prepared:
         for partition in batch.starts:
             mine = np.flatnonzero(partitions == partition)
             rows: dict[bytes, int] = {}
-            windows[mine] = [base + rows.setdefault(decoded.users[event], len(rows)) for event in mine.tolist()]
+            windows[mine] = [base + rows.setdefault(names[event], len(rows)) for event in mine.tolist()]
             by_partition[partition] = rows
             base += len(rows)
-    return Prepared(batch, decoded, by_partition, windows)
+    return Prepared(batch, decoded, names, by_partition, windows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +171,8 @@ def fetch(
     Raises:
         redis.RedisError: the store does not answer.
     """
-    decoded = prepared.decoded
     with timer("load"):
-        lookup = None if tables is None else _lookup(decoded, tables)
+        lookup = None if tables is None else _lookup(prepared, tables)
         requests = []
         for partition, start in prepared.batch.starts.items():
             touched = before.rows.get(partition, {}) if before else {}
@@ -237,9 +239,9 @@ def rescore(prepared: Prepared, fetched: Fetched, scored: Scored, model: Model) 
     return model.score(scored.windows, context)
 
 
-def _lookup(decoded: Decoded, tables: ProfileTables) -> ProfileLookup:
-    merchants = [transaction.merchant_id for transaction in decoded.transactions]
-    return ProfileLookup(tables, decoded.records["created_at_ms"], merchants, decoded.users)
+def _lookup(prepared: Prepared, tables: ProfileTables) -> ProfileLookup:
+    merchants = [transaction.merchant_id for transaction in prepared.decoded.transactions]
+    return ProfileLookup(tables, prepared.decoded.records["created_at_ms"], merchants, prepared.names)
 
 
 def _context(decoded: Decoded, found: Found, model: Model) -> Floats32:

@@ -6,6 +6,9 @@ over :data:`BUCKETS` hash tags, so that it is spread over the nodes of a Redis C
     tenfold:profiles:<topic>:<definition>                              the index, JSON
     tenfold:profiles:{<topic>:<definition>:<bucket>}:<version>:<kind>  hash: id -> a profile, '' -> the prior
 
+Where users have pseudonyms, their profiles are under these, and ``<definition>`` is followed by ``:`` and the tag of
+the keys: a scorer never looks for a user in a table that knows users by other names.
+
 What a version holds never changes: other contents are another version. The index is set last.
 """
 
@@ -20,6 +23,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from models.context import PROFILE_KINDS, VALUES, Floats32, ProfileDefinition, ProfileKind
 from models.window import Ints
+from stream.pseudonyms import CLEAR, Pseudonyms
 
 BUCKETS = 16
 
@@ -52,23 +56,33 @@ class ProfileIndex(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ProfileKeys:
-    """The keys of the profiles of one topic and definition."""
+    """The keys of the profiles of one topic and definition, and how users are named there."""
 
     topic: str
     definition: ProfileDefinition
+    pseudonyms: Pseudonyms = CLEAR
 
     @property
     def index(self) -> bytes:
         """The key of the index."""
-        return f"tenfold:profiles:{self.topic}:{self.definition.name}".encode()
+        return f"tenfold:profiles:{self._of}".encode()
 
     def table(self, version: str, kind: ProfileKind, bucket: int) -> bytes:
         """Return the key of a bucket of a table."""
-        return f"tenfold:profiles:{{{self.topic}:{self.definition.name}:{bucket}}}:{version}:{kind}".encode()
+        return f"tenfold:profiles:{{{self._of}:{bucket}}}:{version}:{kind}".encode()
 
     def tables(self, version: str) -> list[bytes]:
         """Return the keys of a table."""
         return [self.table(version, kind, bucket) for kind in PROFILE_KINDS for bucket in range(BUCKETS)]
+
+    def names(self, kind: ProfileKind, ids: Sequence[bytes]) -> Sequence[bytes]:
+        """Return the fields that ids have in a table."""
+        return self.pseudonyms.of(ids) if kind == "user" else ids
+
+    @property
+    def _of(self) -> str:
+        tag = f":{self.pseudonyms.tag}" if self.pseudonyms.keys else ""
+        return f"{self.topic}:{self.definition.name}{tag}"
 
 
 def buckets_of(entities: Sequence[bytes]) -> Ints:

@@ -24,6 +24,7 @@ from models.context import (
 from models.spec import BundleSpec
 from models.window import Ints
 from stream.profile_layout import PRIOR, WIDTH, WIRE, ProfileIndex, ProfileKeys, buckets_of
+from stream.pseudonyms import CLEAR, Pseudonyms
 from stream.redis_cluster import Command
 
 log = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ class ProfileTables:
         return True
 
     def ask(self, created_at_ms: Ints, merchants: Sequence[str | None], users: Sequence[bytes]) -> Question:
-        """Return what to ask for events given as columns: event times (ms) and the ids of merchants and users.
+        """Return what to ask for events given as columns: event times (ms) and the ids of merchants, users' names.
 
         An event's table is that of its day, else the latest before it.
         """
@@ -137,10 +138,10 @@ class ProfileTables:
         return Found(profiles, days, missing=int((~found).sum()), stale=stale)
 
 
-def tables_for(spec: BundleSpec, topic: str) -> ProfileTables | None:
+def tables_for(spec: BundleSpec, topic: str, pseudonyms: Pseudonyms = CLEAR) -> ProfileTables | None:
     """Return the tables that a model reads; ``None`` for one that reads none."""
     definition = ProfileDefinition(spec.zone, spec.label_delay_days)
-    return ProfileTables(ProfileKeys(topic, definition)) if spec.context else None
+    return ProfileTables(ProfileKeys(topic, definition, pseudonyms)) if spec.context else None
 
 
 def _commands(ids: Sequence[bytes]) -> tuple[list[tuple[int, list[bytes]]], Ints]:

@@ -14,7 +14,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from secrets import token_hex
 from typing import NamedTuple
 
 import numpy as np
@@ -87,7 +86,7 @@ class Rebuild:
             for partition in np.unique(homes).tolist():
                 mine = chunk.take(np.flatnonzero(homes == partition))
                 with _noticing_scorers(partition):
-                    held[partition].advance(mine.users.tolist(), mine.records)
+                    held[partition].advance(self.store.pseudonyms.of(mine.users.tolist()), mine.records)
                 events[partition] += len(mine.users)
                 from_others[partition] += int((mine.partitions != partition).sum())
             progress.add(len(homes))
@@ -126,7 +125,7 @@ class Rebuild:
 
     def _begin(self, partition: int, its_id: str, partitions: int) -> HeldWindows:
         """Take the windows of every epoch away, those of rebuilds that died included; begin a new one."""
-        mark = Mark(its_id, token_hex(8), UNFINISHED)
+        mark = Mark(its_id, self.store.new_epoch(), UNFINISHED)
         nothing = Windows.empty(0, self.spec.sequence_length)
         if self.store.save([Save(partition, self.store.mark(partition), mark, [], nothing)]) != [True]:
             raise _interrupted(partition)

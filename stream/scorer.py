@@ -59,6 +59,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         training.extras.MissingExtraError: there is an archive to rebuild from, and nothing to read it with.
         stream.outage.OutageError: Kafka or Redis went away and did not come back.
         stream.pipeline.FencedError: another process has this one's instance id.
+        stream.pseudonyms.PseudonymsError: windows lie under pseudonym keys that this process does not have.
     """
     logs.configure(settings.log_level, settings.log_format)
     model = _load_model(settings)
@@ -68,7 +69,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
     metrics = Metrics(registry)
-    champion = Champion(model, settings.input_topic, metrics, settings.reasons)
+    champion = Champion(model, settings.input_topic, metrics, settings.reasons, settings.pseudonyms)
     watches = _watches(settings, model, champion, metrics)
     parts = _Parts(
         settings,

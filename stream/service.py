@@ -129,7 +129,7 @@ class Service:
         batch = self._fetch()
         if batch is None:
             return
-        prepared = prepare(batch, self._metrics.timer)
+        prepared = prepare(batch, self._metrics.timer, self._store.pseudonyms)
         if self._pipeline.grounded or not self._still_starts(batch):  # something has happened while it was fetched
             self._drop(batch)
             return

@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from stream.errors import TenfoldError
+from stream.pseudonyms import Pseudonyms
 from stream.redis_url import split_redis_url
 
 PREFIX = "TENFOLD_"
@@ -96,6 +97,10 @@ class Settings(BaseSettings):
         "", pattern=f"{_TOPIC}|^$", description="a challenger's scores; the output topic's name and .shadow if empty"
     )
 
+    pseudonym_keys: SecretStr = Field(
+        SecretStr(""), description="keys of users' pseudonyms in Redis, newest first; without any, users have their ids"
+    )
+
     archive: str = Field("", description="directory or fsspec URL of the archive")
 
     model: Path | None = Field(None, description="a bundle's directory; else the store's champion, else the starter")
@@ -167,6 +172,17 @@ class Settings(BaseSettings):
         split_redis_url(value.get_secret_value())
         return value
 
+    @field_validator("pseudonym_keys")
+    @classmethod
+    def _usable_keys(cls, value: SecretStr) -> SecretStr:
+        Pseudonyms.parse(value.get_secret_value())
+        return value
+
+    @property
+    def pseudonyms(self) -> Pseudonyms:
+        """How users are named in Redis."""
+        return Pseudonyms.parse(self.pseudonym_keys.get_secret_value())
+
     @model_validator(mode="after")
     def _no_contradictions(self) -> Self:
         for name in self.kafka.keys() & _OWNED_KAFKA_PROPERTIES.keys():
@@ -190,8 +206,9 @@ class Settings(BaseSettings):
 
     def masked(self) -> dict[str, object]:
         """Return the settings for printing, without passwords."""
-        shown = self.model_dump(mode="json", exclude={"redis_url", "kafka", "redis"})
+        shown = self.model_dump(mode="json", exclude={"redis_url", "kafka", "redis", "pseudonym_keys"})
         shown["redis_url"] = mask_url(self.redis_url.get_secret_value())
+        shown["pseudonym_keys"] = "****" if self.pseudonyms.keys else ""
         shown["archive"] = mask_url(self.archive)
         for table in ("kafka", "redis"):
             options: Mapping[str, object] = getattr(self, table)

@@ -3,20 +3,24 @@
 Keys of a partition share a hash tag, so they share a slot of Redis Cluster::
 
     tenfold:{<group>:<topic>:<partition>}:mark              topic id, epoch, offset
-    tenfold:{<group>:<topic>:<partition>}:<epoch>:<user>    a packed window
+    tenfold:{<group>:<topic>:<partition>}:<epoch>:<name>    a packed window
+    tenfold:{<group>:<topic>:<partition>}:carried           an epoch that was brought under a newer key, to be dropped
 
 Every window of an epoch holds exactly the events below the mark. The epoch is random, so an old writer can never
-match a new one.
+match a new one; where users have pseudonyms (:mod:`stream.pseudonyms`), it also says under which keys, so that owners
+with other keys never share an epoch. Here a user is whatever name stands in the key.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
+from secrets import token_hex
 from typing import Any, NamedTuple, Protocol, Self, cast
 
 from redis.exceptions import NoScriptError
 
 from models.window import SEQUENCE_LENGTH, Windows, pack, unpack
+from stream.pseudonyms import CLEAR, Pseudonyms
 from stream.redis_client import Client, connect, owner, ping, round_trip
 from stream.redis_cluster import Command
 from stream.settings import Settings
@@ -97,7 +101,8 @@ class Save(NamedTuple):
 def open_store(settings: Settings, sequence_length: int = SEQUENCE_LENGTH) -> "WindowStore":
     """Return the store of the group and the topic of ``settings``."""
     ttl_s = settings.window_ttl_days * 86_400
-    return WindowStore(connect(settings), settings.group_id, settings.input_topic, sequence_length, ttl_s)
+    client, pseudonyms = connect(settings), settings.pseudonyms
+    return WindowStore(client, settings.group_id, settings.input_topic, sequence_length, ttl_s, pseudonyms)
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,7 @@ class WindowStore:
     topic: str
     sequence_length: int
     ttl_s: int
+    pseudonyms: Pseudonyms = CLEAR  # whose names the users of all requests have
 
     def ping(self) -> None:
         """Return if Redis answers."""
@@ -170,22 +176,62 @@ class WindowStore:
         if mark is not None:
             self.drop_epoch(partition, mark.epoch)
 
+    def new_epoch(self) -> str:
+        """Return an epoch that nobody has had."""
+        return self.pseudonyms.epoch(token_hex(8))
+
+    def carry(self, partition: int, mark: Mark) -> Mark | None:
+        """Bring the windows below ``mark`` from an older generation of pseudonyms under the newest.
+
+        They are copied by Redis, with what is left of their time, then the mark moves. Killed before that, all is as it
+        was; later, :meth:`drop_carried` does the rest. Return the mark, ``None`` if another process moved it meanwhile.
+
+        Raises:
+            stream.pseudonyms.PseudonymsError: they lie under keys that are not this store's.
+        """
+        generation = self.pseudonyms.generation_of(mark.epoch)
+        after = mark._replace(epoch=self.pseudonyms.epoch(mark.epoch.partition(".")[0]))
+        [before, to] = (self._window_keys(partition, each.epoch, [b""])[0] for each in (mark, after))
+        for keys in self._scan(partition, mark.epoch):
+            names = self.pseudonyms.forward([key.removeprefix(before) for key in keys], generation)
+            pairs = zip(keys, names, strict=True)
+            round_trip(self.client, [("COPY", key, to + name, "REPLACE") for key, name in pairs])
+        self.client.set(self._carried_key(partition), mark.epoch)
+        nothing = Windows.empty(0, self.sequence_length)
+        return after if self.save([Save(partition, mark, after, [], nothing)]) == [True] else None
+
+    def drop_carried(self, partition: int, mark: Mark) -> int:
+        """Unlink what :meth:`carry` has brought elsewhere, once ``mark`` is past it; return how many windows."""
+        carried = cast("bytes | None", self.client.get(self._carried_key(partition)))
+        if carried is None or carried.decode() == mark.epoch:
+            return 0
+        dropped = self.drop_epoch(partition, carried.decode())
+        self.client.delete(self._carried_key(partition))
+        return dropped
+
     def drop_epoch(self, partition: int, epoch: str) -> int:
         """Unlink the windows of an epoch that is over; return how many there were."""
-        dropped, cursor = 0, None
+        server = owner(self.client, self._mark_key(partition))
+        return sum(server.unlink(*keys) for keys in self._scan(partition, epoch))
+
+    def _scan(self, partition: int, epoch: str) -> Iterator[list[bytes]]:
+        """Yield the keys of an epoch's windows, some at a time, some of them twice."""
+        cursor = None
         pattern = self._window_keys(partition, epoch, [b"*"])[0]
         server = owner(self.client, self._mark_key(partition))  # nobody else has keys of this partition
         while cursor != 0:
             cursor, keys = cast("tuple[int, list[bytes]]", server.scan(cursor or 0, pattern, _SCAN_COUNT))
             if keys:
-                dropped += server.unlink(*keys)
-        return dropped
+                yield keys
 
     def _prefix(self, partition: int) -> bytes:
         return f"tenfold:{{{self.group_id}:{self.topic}:{partition}}}:".encode()
 
     def _mark_key(self, partition: int) -> bytes:
         return self._prefix(partition) + b"mark"
+
+    def _carried_key(self, partition: int) -> bytes:
+        return self._prefix(partition) + b"carried"
 
     def _window_keys(self, partition: int, epoch: str, users: Sequence[bytes]) -> list[bytes]:
         prefix = self._prefix(partition) + epoch.encode() + b":"

@@ -119,8 +119,11 @@ def _sweep(
         client.ping()  # before anything is changed
         topics = {topic: sweep_topic(archive, topic, user, dry_run=dry_run) for topic in kinds_of(settings)}
         in_tables = sweep_tables(tables, user, dry_run=dry_run)
-        profiles = sweep_profiles(client, settings.input_topic, user, dry_run=dry_run)
-        windows = sweep_windows(client, settings.group_id, settings.input_topic, user, dry_run=dry_run)
+        names = settings.pseudonyms.every(user.encode())  # a rotation may not have come to all that lies there
+        profiles = sum(sweep_profiles(client, settings.input_topic, name, dry_run=dry_run) for name in names)
+        windows = sum(
+            sweep_windows(client, settings.group_id, settings.input_topic, name, dry_run=dry_run) for name in names
+        )
     except redis.RedisError as error:
         raise EraseError(
             f"Redis does not do its part ({error}): the user may be erased in the archive already, and is not in "

@@ -14,13 +14,13 @@ _SCAN_COUNT = 1000
 _SPECIAL = re.compile(rb"([*?\[\]\\])")
 
 
-def sweep_windows(client: Client, group_id: str, topic: str, user: str, *, dry_run: bool) -> int:
-    """Unlink the windows of a user; return how many there were. With ``dry_run`` they stay.
+def sweep_windows(client: Client, group_id: str, topic: str, name: bytes, *, dry_run: bool) -> int:
+    """Unlink the windows under a user's name; return how many there were. With ``dry_run`` they stay.
 
     Raises:
         redis.RedisError: Redis does not do its part.
     """
-    begin, end = f"tenfold:{{{group_id}:{topic}:".encode(), b":" + user.encode()
+    begin, end = f"tenfold:{{{group_id}:{topic}:".encode(), b":" + name
     # what Redis finds may be of a user whose id ends with a colon and this one's
     mine = re.compile(re.escape(begin) + rb"\d+\}:[^:]+" + re.escape(end))
     found = _keys(client, _literal(begin) + b"*}:*" + _literal(end), mine)
@@ -30,21 +30,20 @@ def sweep_windows(client: Client, group_id: str, topic: str, user: str, *, dry_r
     return len(found)
 
 
-def sweep_profiles(client: Client, topic: str, user: str, *, dry_run: bool) -> int:
-    """Remove the profile of a user from every table that is there; return how many had one.
+def sweep_profiles(client: Client, topic: str, name: bytes, *, dry_run: bool) -> int:
+    """Remove the profile under a user's name from every table that is there; return how many had one.
 
     Tables of every definition are looked through, and those that the index names no longer or not yet.
 
     Raises:
         redis.RedisError: Redis does not do its part.
     """
-    field = user.encode()
-    begin, end = f"tenfold:profiles:{{{topic}:".encode(), f":{buckets_of([field])[0]}}}:".encode()
+    begin, end = f"tenfold:profiles:{{{topic}:".encode(), f":{buckets_of([name])[0]}}}:".encode()
     mine = re.compile(re.escape(begin) + rb".+" + re.escape(end) + rb"[0-9a-f]+:user")
     tables = _keys(client, _literal(begin) + b"*" + _literal(end) + b"*:user", mine)
-    holding = [key for key in tables if client.hexists(cast("str", key), cast("str", field))]
+    holding = [key for key in tables if client.hexists(cast("str", key), cast("str", name))]
     for key in [] if dry_run else holding:
-        client.hdel(cast("str", key), cast("str", field))
+        client.hdel(cast("str", key), cast("str", name))
     return len(holding)
 
 

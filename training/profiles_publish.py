@@ -1,15 +1,16 @@
 """Publishing a table of profiles: into Redis under a new version, then the index is flipped."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from itertools import islice
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 import pyarrow.compute as pc
 from pydantic import ValidationError
 
-from models.context import KEPT_DAYS, PROFILE_KINDS, VALUES
+from models.context import KEPT_DAYS, PROFILE_KINDS, VALUES, ProfileKind
 from stream.errors import TenfoldError
 from stream.profile_layout import PRIOR, ProfileIndex, ProfileKeys, PublishedTable, buckets_of, pack_profiles
 from stream.redis_client import Client, round_trip
@@ -22,7 +23,12 @@ UNFINISHED_S = 24 * 60 * 60
 #: A table that the index no longer names stays so long, for scorers that have asked by the index before.
 GRACE_S = 10 * 60
 
+#: Tables under older pseudonym keys stay so long, once there is one under the newest: for scorers not yet restarted.
+OLDER_S = 24 * 60 * 60
+
 _AT_ONCE = 10_000  # profiles in a pipeline
+
+_WITHOUT_END = -1  # Redis' word for a key that does not expire
 
 _COMPARE_AND_SET = """
 if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
@@ -75,6 +81,8 @@ def publish(client: Client, keys: ProfileKeys, table: StoredTable, now: datetime
         after = _flip(client, keys, raw, index, entry)
     dropped = {each.version for each in index.tables} - {each.version for each in after.tables}
     _keep(client, mine, [key for version in dropped for key in keys.tables(version)])
+    for older in keys.pseudonyms.older:
+        _retire(client, replace(keys, pseudonyms=older))
     return Published(table.version, len(table.rows), written, len(after.tables))
 
 
@@ -111,13 +119,13 @@ def _flip(
 
 
 def _write(client: Client, keys: ProfileKeys, table: StoredTable) -> None:
-    prior = dict(_profiles(table, "prior"))[PRIOR]
+    prior = dict(_profiles(table, "prior", keys))[PRIOR]
     begin: list[Command] = []
     for key in keys.tables(table.version):
         begin += [("HSET", key, PRIOR, prior), ("EXPIRE", key, UNFINISHED_S)]
     round_trip(client, begin)
     for kind in PROFILE_KINDS:
-        profiles = _profiles(table, kind)
+        profiles = _profiles(table, kind, keys)
         while some := dict(islice(profiles, _AT_ONCE)):
             by_bucket: dict[int, list[bytes]] = {}
             for bucket, each in zip(buckets_of(list(some)).tolist(), some.items(), strict=True):
@@ -125,14 +133,27 @@ def _write(client: Client, keys: ProfileKeys, table: StoredTable) -> None:
             round_trip(client, [("HSET", keys.table(table.version, kind, at), *its) for at, its in by_bucket.items()])
 
 
-def _profiles(table: StoredTable, kind: str) -> Iterator[tuple[bytes, bytes]]:
-    """Yield id and packed profile of each row of a kind."""
+def _profiles(
+    table: StoredTable, kind: ProfileKind | Literal["prior"], keys: ProfileKeys
+) -> Iterator[tuple[bytes, bytes]]:
+    """Yield name and packed profile of each row of a kind."""
     rows = table.rows.filter(pc.equal(table.rows["kind"], kind))
     for batch in rows.to_batches(_AT_ONCE):
         values = np.column_stack([batch[name].to_numpy() for name in VALUES])
-        yield from zip([entity.encode() for entity in batch["id"].to_pylist()], pack_profiles(values), strict=True)
+        ids = [entity.encode() for entity in batch["id"].to_pylist()]
+        yield from zip(ids if kind == "prior" else keys.names(kind, ids), pack_profiles(values), strict=True)
 
 
 def _keep(client: Client, mine: list[bytes], dropped: list[bytes]) -> None:
     keeping: list[Command] = [("PERSIST", key) for key in mine]
     round_trip(client, [*keeping, *(("EXPIRE", key, GRACE_S) for key in dropped)])
+
+
+def _retire(client: Client, keys: ProfileKeys) -> None:
+    """Let index and tables end that users are in under an older generation of pseudonyms; once, not again each day."""
+    if client.ttl(keys.index) != _WITHOUT_END:
+        return
+    _, index = _read_index(client, keys)
+    tables = [key for each in index.tables for key in keys.tables(each.version)]
+    round_trip(client, [("EXPIRE", key, OLDER_S) for key in tables])
+    round_trip(client, [("EXPIRE", keys.index, OLDER_S)])  # last: it says that the tables do

@@ -64,7 +64,7 @@ class Publisher:
     @property
     def keys(self) -> ProfileKeys:
         """The keys of the tables."""
-        return ProfileKeys(self.settings.input_topic, self.definition)
+        return ProfileKeys(self.settings.input_topic, self.definition, self.settings.pseudonyms)
 
     @property
     def today(self) -> date:

@@ -15,6 +15,7 @@ from models.bundle import load_bundle
 from models.context import NO_DAY, Floats32, Profiled, ProfileDefinition, context_columns, day_number
 from stream.contract import timestamp
 from stream.profile_layout import ProfileKeys
+from stream.pseudonyms import Pseudonyms
 from tests.bundles import make_bundle
 from tests.oracle import judge, read_topic, replay
 from tests.profile_archives import TOPICS, archive_past
@@ -72,14 +73,15 @@ def expected_day(past: Past, payment: Payment, published: Sequence[date]) -> str
     return max(fitting).isoformat() if fitting else None
 
 
+@pytest.mark.parametrize("pseudonym_keys", ["", f"{'1b' * 32},{'0a' * 32}"], ids=["clear", "pseudonyms"])
 def test_scores_are_those_of_replay_with_what_training_joins(
-    deployment: Deployment, redis_url: str, tmp_path: Path
+    deployment: Deployment, redis_url: str, tmp_path: Path, pseudonym_keys: str
 ) -> None:
     past = random_past(6, ZONE, 7, FIRST, DAYS, 400)
     archive, place = open_archive(str(tmp_path / "archive")), open_archive(str(tmp_path / "profiles"))
     archive_past(past, archive)
     definition = ProfileDefinition(ZONE, 7)
-    keys = ProfileKeys(deployment.input_topic, definition)
+    keys = ProfileKeys(deployment.input_topic, definition, Pseudonyms.parse(pseudonym_keys))
     bundle = load_bundle(make_bundle(tmp_path / "bundle", "context", zone=ZONE, context=CONTEXT))
     days = [FIRST + timedelta(days=back) for back in (40, 41, 43)]
     live = [
@@ -93,7 +95,8 @@ def test_scores_are_those_of_replay_with_what_training_joins(
         with redis.Redis.from_url(redis_url) as client:
             publish(client, keys, read_table(place, definition, day), datetime.now(UTC))
 
-    scorer = deployment.scorer(TENFOLD_MODEL=str(tmp_path / "bundle")).wait_until_ready()
+    settings = {"TENFOLD_PSEUDONYM_KEYS": pseudonym_keys} if pseudonym_keys else {}
+    scorer = deployment.scorer(TENFOLD_MODEL=str(tmp_path / "bundle"), **settings).wait_until_ready()
     stages: list[tuple[list[date], list[Payment]]] = []
     for published in ([], days[:2], days):  # tables come while it scores
         if published:
