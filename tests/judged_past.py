@@ -164,21 +164,9 @@ def send(bootstrap: str, topics: dict[Kind, str], past: Past) -> None:
     """Send a past to its topics, the scores in transactions; records have the times at which they came."""
     plain = Producer({"bootstrap.servers": bootstrap, "partitioner": "murmur2_random"})
     for payment in past.payments:
-        value = {
-            "transaction_id": payment.transaction,
-            "user_id": payment.user,
-            "amount": payment.amount,
-            "created_at": timestamp(payment.created_at),
-        }
-        _send(plain, topics[Kind.TRANSACTIONS], payment.user, value, payment.created_at)
+        _send(plain, topics[Kind.TRANSACTIONS], payment.user, payment_of(payment), payment.created_at)
     for verdict in past.verdicts:
-        value = {
-            "transaction_id": verdict.transaction,
-            "user_id": verdict.user,
-            "is_fraud": verdict.is_fraud,
-            "labelled_at": timestamp(verdict.labelled_at),
-        }
-        _send(plain, topics[Kind.LABELS], verdict.user, value, verdict.arrived_at)
+        _send(plain, topics[Kind.LABELS], verdict.user, label_of(verdict), verdict.arrived_at)
     assert plain.flush(60) == 0
     transactional = Producer(
         {"bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "transactional.id": topics[Kind.SCORES]}
@@ -189,6 +177,26 @@ def send(bootstrap: str, topics: dict[Kind, str], past: Past) -> None:
         for payment in past.payments[begin : begin + 200]:
             _send(transactional, topics[Kind.SCORES], payment.user, score_of(payment), payment.created_at + 20)
         transactional.commit_transaction(60)
+
+
+def payment_of(payment: Payment) -> dict[str, object]:
+    """Return a payment as it is sent."""
+    return {
+        "transaction_id": payment.transaction,
+        "user_id": payment.user,
+        "amount": payment.amount,
+        "created_at": timestamp(payment.created_at),
+    }
+
+
+def label_of(verdict: Verdict) -> dict[str, object]:
+    """Return a verdict as it is sent."""
+    return {
+        "transaction_id": verdict.transaction,
+        "user_id": verdict.user,
+        "is_fraud": verdict.is_fraud,
+        "labelled_at": timestamp(verdict.labelled_at),
+    }
 
 
 def score_of(payment: Payment) -> dict[str, object]:

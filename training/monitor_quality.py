@@ -64,7 +64,7 @@ def in_force(labels: Mapping[int, Packed], landed_by_ms: int) -> Verdicts:
     )
     with duckdb.connect() as connection:
         connection.register("labels", table)
-        found = connection.execute(_LABELS_SQL, {"landed_by_ms": landed_by_ms}).to_arrow_table()
+        found = connection.sql(_LABELS_SQL, params={"landed_by_ms": landed_by_ms}).to_arrow_table()
     order = np.argsort(found["transaction_id"].to_numpy())
     return Verdicts(
         *(found[name].to_numpy()[order] for name in ("transaction_id", "is_fraud", "labelled_at_ms", "landed_at_ms"))

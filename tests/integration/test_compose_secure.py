@@ -97,7 +97,8 @@ def test_redis_lets_each_user_to_its_keys_and_nobody_else(secrets: Path, redis_p
         return redis.Redis("127.0.0.1", redis_port, username=username, password=password, **trusted)
 
     passwords = json.loads((secrets / "admin" / "passwords.json").read_text())
-    scorer, profiles = (client(role, passwords[role]) for role in ("scorer", "profiles"))
+    scorer, profiles, monitor = (client(role, passwords[role]) for role in ("scorer", "profiles", "monitor"))
+    assert monitor.set("tenfold:{g:monitor:1}:forgotten", "1")
     assert scorer.set("tenfold:{g:t:0}:mark", "1")
     assert profiles.set("tenfold:profiles:t:d", "2")
     assert scorer.get("tenfold:profiles:t:d") == b"2"
@@ -106,6 +107,7 @@ def test_redis_lets_each_user_to_its_keys_and_nobody_else(secrets: Path, redis_p
         lambda: profiles.get("tenfold:{g:t:0}:mark"),
         lambda: scorer.set("tenfold:profiles:t:d", "3"),
         lambda: scorer.set("other", "1"),
+        lambda: monitor.get("tenfold:{g:t:0}:mark"),
         scorer.flushall,
         scorer.config_get,
     ):
@@ -156,8 +158,13 @@ def test_each_role_does_its_work_and_nothing_else(
         producer.produce("transactions", key=record.key, value=record.value)
     assert producer.flush(60) == 0
     started: list[ChildProcess] = []
-    places = {"scorer": free_port(), "archiver": free_port()}
-    for role, arguments in {"scorer": ["score"], "archiver": ["archive", "run", "--max-age", "1"]}.items():
+    commands = {
+        "scorer": ["score"],
+        "archiver": ["archive", "run", "--max-age", "1"],
+        "monitor": ["monitor", "--to", str(tmp_path / "quality")],
+    }
+    places = {role: free_port() for role in commands}
+    for role, arguments in commands.items():
         environment = {
             "TENFOLD_CONFIG": str(secrets / role / "tenfold.toml"),
             "TENFOLD_BOOTSTRAP_SERVERS": internal,
@@ -174,6 +181,7 @@ def test_each_role_does_its_work_and_nothing_else(
     try:
         started[0].wait_until(has("scorer", "tenfold_scores_total 40.0"), 120)
         started[1].wait_until(has("archiver", 'tenfold_archive_rows_total{topic="fraud-scores"} 40.0'), 120)
+        started[2].wait_until(has("monitor", 'tenfold_monitor_records_total{topic="fraud-scores"} 40.0'), 120)
     finally:
         for process in started:
             process.end(signal.SIGTERM)
