@@ -1,7 +1,7 @@
 """The model store as a running scorer follows it: what a pointer names now is verified beside the traffic.
 
 Reading the store, sums, golden outputs: all of it happens in a thread of its own, for a store may be far away or hang.
-Measured, nobody waits for more than 20 ms meanwhile: hashing, sessions and golden runs leave Python's lock alone.
+Hashing, making a session and the golden runs leave Python's lock alone, so scoring goes on (docs/models.md).
 """
 
 import logging

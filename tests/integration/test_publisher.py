@@ -1,11 +1,13 @@
 """The publisher's transactions on a real broker: what readers and the group see of producers that take turns."""
 
+import random
+
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from stream.clients import consumer_config, open_client, transactional_config
 from stream.encode import Output
-from stream.publisher import TransactionalPublisher
+from stream.publisher import NotPublishedError, TransactionalPublisher, open_publisher
 from stream.settings import Settings
 from tests.conftest import GivenKafka, OwnKafka
 from tests.oracle import read_topic
@@ -63,6 +65,34 @@ def test_what_a_predecessor_left_open_is_never_read(settings: Settings, left_ope
 
     successor.close()
     predecessor.close()
+    consumer.close()
+
+
+@pytest.mark.parametrize("delivery", ["exactly-once", "at-least-once"])
+def test_a_challengers_scores_go_along_and_are_told_from_others_when_they_are_refused(
+    settings: Settings, topics: Topics, delivery: str
+) -> None:
+    shadow = topics.create("fraud-scores.shadow", config={"max.message.bytes": "1000"})
+    settings = settings.model_copy(update={"shadow_topic": shadow, "delivery": delivery})
+    consumer = open_client(Consumer, consumer_config(settings))
+    group = consumer.consumer_group_metadata()
+    publisher = open_publisher(settings, "a", consumer, lambda: False)
+    publisher.publish([Output(b"user", b"live", [])], [], {0: 1}, group, [Output(b"user", b"shadow", [])])
+    assert values(settings) == [b"live"]
+    assert [record.value() for record in read_topic(settings.bootstrap_servers, shadow)] == [b"shadow"]
+
+    large = Output(b"user", random.Random(1).randbytes(100_000), [])  # no compression makes it small
+    with pytest.raises(NotPublishedError) as refused:
+        publisher.publish([], [], {0: 2}, group, [large])
+    assert refused.value.shadow
+    assert refused.value.too_large
+
+    with pytest.raises(NotPublishedError) as refused:
+        publisher.publish([large._replace(value=random.Random(1).randbytes(2_000_000))], [], {0: 2}, group)
+    assert not refused.value.shadow
+    [committed] = consumer.committed([TopicPartition(settings.input_topic, 0)], 30)
+    assert committed.offset == 1
+    publisher.close()
     consumer.close()
 
 
