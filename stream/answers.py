@@ -1,6 +1,6 @@
 """What is published of a scored micro-batch: scores and dead letters. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -27,18 +27,20 @@ def answer(
     spec: BundleSpec,
     scored_at: str,
     reasons: Mapping[int, Sequence[FlagReason]] = MappingProxyType({}),
+    suppressed: Collection[int] = (),
     *,
     truncate: bool = False,
 ) -> Answers:
     """Encode what a micro-batch has led to.
 
-    ``reasons`` are of flagged events, by place; ``truncate`` cuts large dead letters, refused whole by the broker.
+    ``reasons`` are of flagged events, by place; those at the places ``suppressed`` are not raised as anomalies.
+    ``truncate`` cuts large dead letters, refused whole by the broker.
     """
     batch, rows = scored.batch, scored.rows.tolist()
     probabilities = rounded(scored.probabilities)
     verdict = Verdict(spec.model_version, spec.threshold, spec.sequence_length)
     values = encode_scores(
-        scored.transactions, probabilities, scored.lengths, verdict, scored_at, scored.profile_days, reasons
+        scored.transactions, probabilities, scored.lengths, verdict, scored_at, scored.profile_days, reasons, suppressed
     )
     headers = source_headers(batch.topic, [batch.partitions[row] for row in rows], [batch.offsets[row] for row in rows])
     return Answers(

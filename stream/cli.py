@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import time
 from contextlib import nullcontext, redirect_stdout
 from datetime import datetime
 from itertools import islice
@@ -31,6 +32,8 @@ profiles_app = typer.Typer(no_args_is_help=True, help="Daily profiles of merchan
 app.add_typer(profiles_app, name="profiles")
 models_app = typer.Typer(no_args_is_help=True, help="Bundles of the model store, and which of them is in force.")
 app.add_typer(models_app, name="models")
+suppress_app = typer.Typer(no_args_is_help=True, help="Users and merchants that raise no anomaly for a while.")
+app.add_typer(suppress_app, name="suppress")
 
 Preset = Literal["baseline", "default"]
 Split = Literal["time", "rows"]
@@ -50,6 +53,8 @@ WindowsRebuilt = Annotated[
     bool,
     typer.Option("--windows-rebuilt", help="Stored windows were rebuilt for it: a longer window is not refused."),
 ]
+Until = Annotated[str, typer.Option(help="When it ends: 2026-03-01T08:00:00Z, or 90m, 12h, 7d from now.")]
+Why = Annotated[str, typer.Option("--reason", help="Kept in the history, for whoever looks later.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -754,6 +759,74 @@ def models_retire(version: Version, as_json: Json = False) -> None:
     from stream.settings import load
 
     _tell(retired(load(), version), as_json=as_json)
+
+
+@suppress_app.command("user")
+def suppress_user(
+    user: Annotated[str, typer.Argument(metavar="ID")], until: Until, reason: Why, as_json: Json = False
+) -> None:
+    """Let a user's payments raise no anomaly for a while: they are scored as ever, and say that they are suppressed.
+
+    Running scorers know it within a second or two.
+
+    Example: tenfold suppress user anna --until 7d --reason "on holiday, has called"
+    """
+    from stream.settings import load
+    from stream.suppress_command import suppressed
+
+    _tell(suppressed(load(), "user", user, until, reason, _now_ms()), as_json=as_json)
+
+
+@suppress_app.command("merchant")
+def suppress_merchant(
+    merchant: Annotated[str, typer.Argument(metavar="ID")], until: Until, reason: Why, as_json: Json = False
+) -> None:
+    """Let payments at a merchant raise no anomaly for a while: they are scored as ever, and say so.
+
+    Running scorers know it within a second or two.
+
+    Example: tenfold suppress merchant m-17 --until 2026-03-01T08:00:00Z --reason "sale of concert tickets"
+    """
+    from stream.settings import load
+    from stream.suppress_command import suppressed
+
+    _tell(suppressed(load(), "merchant", merchant, until, reason, _now_ms()), as_json=as_json)
+
+
+@suppress_app.command("lift")
+def suppress_lift(
+    kind: Annotated[Literal["user", "merchant"], typer.Argument()],
+    id_: Annotated[str, typer.Argument(metavar="ID")],
+    reason: Why,
+    as_json: Json = False,
+) -> None:
+    """Take a rule away before it ends.
+
+    Example: tenfold suppress lift user anna --reason "card reported stolen"
+    """
+    from stream.settings import load
+    from stream.suppress_command import lifted
+
+    _tell(lifted(load(), kind, id_, reason, _now_ms()), as_json=as_json)
+
+
+@suppress_app.command("list")
+def suppress_list(
+    history: Annotated[bool, typer.Option("--history", help="The last 1,000 changes instead, newest first.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List who is suppressed, until when, by whom and why.
+
+    Example: tenfold suppress list --history
+    """
+    from stream.settings import load
+    from stream.suppress_command import listed
+
+    _tell(listed(load(), _now_ms(), history=history), as_json=as_json)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _tell(told: "Told", *, as_json: bool) -> None:

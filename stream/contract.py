@@ -65,7 +65,9 @@ class FraudScore(TypedDict):
     created_at: Annotated[Timestamp, Field(description="the transaction's")]
     fraud_probability: Probability
     lstm_score: Annotated[int, Field(ge=0, le=100, description="int(fraud_probability * 100)")]
-    sequence_anomaly: Annotated[bool, Field(description="fraud_probability above the model's threshold")]
+    sequence_anomaly: Annotated[
+        bool, Field(description="fraud_probability above the model's threshold, and not suppressed")
+    ]
     insufficient_history: Annotated[bool, Field(description="the window held fewer than the model's ten transactions")]
     window_length: Annotated[int, Field(ge=1, description="transactions in the window that was scored")]
     profile_day: Annotated[date | None, Field(description="day of the merchant and user profiles used, if any")]
@@ -74,7 +76,9 @@ class FraudScore(TypedDict):
     reasons: NotRequired[
         Annotated[list[ScoreReason], Field(description="why it was flagged, the largest effect first; at most three")]
     ]
-    suppressed: NotRequired[Annotated[bool, Field(description="an anomaly that a rule keeps from alerting")]]
+    suppressed: NotRequired[
+        Annotated[bool, Field(description="above the threshold, but a rule keeps it from being an anomaly")]
+    ]
 
 
 @with_config(ConfigDict(extra="ignore", title="FraudLabel"))

@@ -56,6 +56,8 @@ class Metrics:
         self.events = counter("events", "Records taken from the input topic and answered")
         self.scores = counter("scores", "Scores published")
         self.anomalies = counter("anomalies", "Scores above the model's threshold")
+        self.suppressed = counter("suppressed", "Scores above the threshold that raise no anomaly, by a rule")
+        self.suppressions = gauge("suppressions", "Rules of suppression that this process knows")
         self.flags_explained = counter("flags_explained", "Flags, by what became of their reasons", ["outcome"])
         self.insufficient_history = counter("insufficient_history", "Scores on a window that was not full")
         self.fraud_probability = BulkHistogram(

@@ -23,6 +23,7 @@ from stream.metrics import Metrics
 from stream.microbatch import Fetched, MarkMovedError, MicroBatch, Prepared, Scored, fetch, score
 from stream.publisher import NotPublishedError, ProducerLostError, Publisher
 from stream.shadow import Challenge
+from stream.suppression_watch import Suppressed
 from stream.window_store import WindowStore
 
 T = TypeVar("T")
@@ -70,7 +71,9 @@ class Pipeline:
         metrics: Metrics,
         *,
         beside: bool,
+        suppressed: Suppressed | None = None,
     ) -> None:
+        self._suppressed = suppressed
         self._open_publisher, self._store, self._serving, self._metrics = open_publisher, store, serving, metrics
         self._fetching: Executor = ThreadPoolExecutor(1, "load") if beside else _Here()
         self._scoring: Executor = ThreadPoolExecutor(1, "score") if beside else _Here()
@@ -192,14 +195,16 @@ class Pipeline:
         scored = scoring.result()
         reasons = serving.reasons.of(scored) if serving.reasons else {}
         with self._metrics.timer("encode"):
-            scored_at = timestamp(time.time_ns() // 1_000_000)
-            answers = answer(scored, serving.model.spec, scored_at, reasons, truncate=self._truncate)
+            now_ms, spec = time.time_ns() // 1_000_000, serving.model.spec
+            suppressed = self._suppressed.of(scored, spec.threshold, now_ms) if self._suppressed else frozenset()
+            answers = answer(scored, spec, timestamp(now_ms), reasons, suppressed, truncate=self._truncate)
         shadowed = None if challenge is None else challenge.outcome(scored)
         shadow_scores = [] if shadowed is None else shadowed.scores
         offsets = {partition: end.offset for partition, end in scored.batch.ends.items()}
         with self._metrics.timer("publish"):
             publisher.publish(answers.scores, answers.dead_letters, offsets, scored.batch.group, shadow_scores)
         self._count(scored, answers)
+        self._metrics.suppressed.inc(len(suppressed))
         if challenge is not None and shadowed is not None:
             challenge.shadow.published(scored, serving.model.spec.threshold, shadowed)
         with self._metrics.timer("save"):

@@ -20,7 +20,7 @@ from prometheus_client.process_collector import ProcessCollector
 from models.bundle import BundleError, LoadedBundle, load_bundle, resolve_model
 from models.runtime import MissingRuntimeError
 from models.store import Store, StoreError
-from stream import health, logs
+from stream import health, logs, suppression_watch
 from stream.assignment import Assignment
 from stream.catch_up import Recoverer
 from stream.champion import Champion
@@ -35,6 +35,8 @@ from stream.publisher import open_publisher
 from stream.redis_client import Client, ping, primaries
 from stream.service import ClientLostError, Service
 from stream.settings import Settings, mask_url
+from stream.suppression_rules import Rules
+from stream.suppression_watch import Suppressed
 from stream.topics import TopicsError, missing_topics, require_topics
 from stream.window_store import WindowStore, open_store
 
@@ -79,6 +81,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         health.Health(),
         Outage(settings.outage_limit_s, time.monotonic),
         open_history(settings),
+        Suppressed(Rules(store.client, settings.group_id), metrics),
         settings.instance_id or uuid4().hex,
         stop,
     )
@@ -95,6 +98,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         extra={"model_version": model.spec.model_version, "delivery": settings.delivery, "group": settings.group_id},
     )
     following = follow(watches, settings.model_poll_s, stop)
+    watching = suppression_watch.follow(parts.suppressed, stop)
     try:
         while True:
             try:
@@ -105,6 +109,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
                 service = _assemble(parts, *_open_consumer(settings))
     finally:
         stop.set()
+        watching.join(_STOPPING_S)
         following.join(_STOPPING_S)  # an engine that is being loaded does not like the process to end under it
         stop_serving()
         store.client.close()
@@ -122,6 +127,7 @@ class _Parts:
     health: health.Health
     outage: Outage
     history: History | None
+    suppressed: Suppressed
     name: str  # of this process among its group's
     stop: threading.Event
 
@@ -139,6 +145,7 @@ def _assemble(parts: _Parts, consumer: Consumer, contact: Contact) -> Service:
         lambda: champion.serving,
         metrics,
         beside=settings.delivery == "exactly-once",
+        suppressed=parts.suppressed,
     )
     recoverer = Recoverer(settings, store, champion.serving.model.spec, metrics, parts.history)
     assignment = Assignment(settings.input_topic, consumer, recoverer, parts.outage, stop)

@@ -31,6 +31,7 @@ def transaction(transaction_id: str = "t1", user_id: str = "u1") -> ParsedTransa
     length=st.integers(1, 10),
     day=st.none() | st.dates(),
     reasons=st.none() | st.lists(st.builds(FlagReason, ids, ids, st.floats(0, 1)), max_size=3),
+    suppressed=st.booleans(),
 )
 def test_a_score_is_the_contracts(
     transaction_id: str,
@@ -39,6 +40,7 @@ def test_a_score_is_the_contracts(
     length: int,
     day: date | None,
     reasons: list[FlagReason] | None,
+    suppressed: bool,
 ) -> None:
     [published] = rounded(np.array([probability], np.float32)).tolist()
     [value] = encode_scores(
@@ -49,21 +51,24 @@ def test_a_score_is_the_contracts(
         "2026-01-01T10:00:01.000Z",
         np.array([NO_DAY if day is None else day_number(day)]),
         {} if reasons is None else {0: reasons},
+        [0] if suppressed else [],
     )
     score = FRAUD_SCORE.validate_json(value, strict=True)
-    assert score == {
+    expected = {
         "transaction_id": transaction_id,
         "user_id": user_id,
         "created_at": "2026-01-01T10:00:00.5+02:00",
         "fraud_probability": published,
         "lstm_score": int(published * 100),
-        "sequence_anomaly": published > 0.5,
+        "sequence_anomaly": published > 0.5 and not suppressed,
         "insufficient_history": length < 10,
         "window_length": length,
         "profile_day": day,
         "model_version": VERDICT.model_version,
         "scored_at": "2026-01-01T10:00:01.000Z",
     } | ({} if reasons is None else {"reasons": [reason._asdict() for reason in reasons]})
+    expected |= {"suppressed": True} if suppressed else {}
+    assert score == expected
     assert abs(published - probability) <= 5e-7
     assert json.loads(FRAUD_SCORE.dump_json(score)) == json.loads(value), "fields and names as pydantic writes them"
 

@@ -27,19 +27,20 @@ from tests.unit.test_pipeline import Bench
 USERS = 30
 
 
-def batch_of(windows: Windows, first: int, last: int) -> MicroBatch:
+def batch_of(windows: Windows, first: int, last: int, prefix: str = "user") -> MicroBatch:
     """Return the payments of windows, a user each, in order of their steps; of these the ones from ``first`` on."""
-    users = [f"user-{row}" for row in range(len(windows))]
+    users = [f"{prefix}-{row}" for row in range(len(windows))]
     rows = [(step, row) for step in range(10) for row in range(len(windows))][first:last]
     values: list[bytes | None] = []
     for step, row in rows:
         record = windows.records[row, step]
         payment = {
-            "transaction_id": f"{row}-{step}",
+            "transaction_id": f"{prefix}-{row}-{step}",
             "user_id": users[row],
             "amount": float(record["amount"]),
             "created_at": timestamp(int(record["created_at_ms"])),
             "is_vpn": bool(record["flags"] & VPN),
+            "merchant_id": f"m-{row}",
         }
         values.append(json.dumps(payment).encode())
     keys: list[bytes | None] = [users[row].encode() for _, row in rows]

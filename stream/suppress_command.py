@@ -1,0 +1,135 @@
+"""``tenfold suppress``: rules that keep scores from raising an anomaly, as text and as JSON."""
+
+import os
+import pwd
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+
+from stream.contract import MAX_ID_CHARS, epoch_ms, timestamp
+from stream.errors import TenfoldError
+from stream.models_command import Told
+from stream.redis_client import RedisAwayError, connect
+from stream.settings import Settings, mask_url
+from stream.suppression_rules import Because, Change, Kind, Rule, Rules
+
+_DURATION = re.compile(r"([0-9]{1,5})([mhd])")
+_UNIT_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_LONGEST_REASON = 1_000
+
+
+class SuppressOptionError(TenfoldError):
+    """An id, a time or a reason cannot be used."""
+
+    exit_code = 2
+
+
+def suppressed(settings: Settings, kind: Kind, id_: str, until: str, reason: str, now_ms: int) -> Told:
+    """Suppress a user or a merchant.
+
+    Raises:
+        SuppressOptionError: the id, the end or the reason cannot be used.
+        stream.suppression_rules.RulesError: there are too many rules.
+        RedisAwayError: Redis does not answer.
+    """
+    rule = Rule(kind, _id(id_), until_of(until, now_ms), _because(reason, now_ms))
+    with _rules(settings) as rules:
+        rules.suppress(rule)
+    return Told(_as_json(rule), [f"no anomaly of this {kind} is raised before {timestamp(rule.until_ms)}"])
+
+
+def lifted(settings: Settings, kind: Kind, id_: str, reason: str, now_ms: int) -> Told:
+    """Take a rule away.
+
+    Raises:
+        SuppressOptionError: the id or the reason cannot be used.
+        stream.suppression_rules.RulesError: there is no such rule.
+        RedisAwayError: Redis does not answer.
+    """
+    because = _because(reason, now_ms)
+    with _rules(settings) as rules:
+        rules.lift(kind, _id(id_), because)
+    return Told(
+        _as_json(Change("lift", kind, id_, None, because)), [f"anomalies of this {kind} are raised again in a second"]
+    )
+
+
+def listed(settings: Settings, now_ms: int, *, history: bool) -> Told:
+    """Tell the rules in force, or with ``history`` the last changes, the newest first.
+
+    Raises:
+        RedisAwayError: Redis does not answer.
+    """
+    with _rules(settings) as rules:
+        told: list[Rule] | list[Change] = rules.history() if history else rules.in_force(now_ms)
+    nothing = "nothing was ever suppressed" if history else "nothing is suppressed"
+    return Told([_as_json(each) for each in told], [_line(each) for each in told] or [nothing])
+
+
+def until_of(text: str, now_ms: int) -> int:
+    """Return the end that ``2026-03-01T08:00:00Z``, ``90m``, ``12h`` or ``7d`` names, milliseconds since the epoch.
+
+    Raises:
+        SuppressOptionError: it is none of these, or not in the future.
+    """
+    duration = _DURATION.fullmatch(text)
+    try:
+        until_ms = now_ms + int(duration[1]) * _UNIT_MS[duration[2]] if duration else epoch_ms(text)
+    except (ValueError, TypeError):  # a time without an offset is a TypeError
+        raise SuppressOptionError(f"--until {text!r} is neither 2026-03-01T08:00:00Z nor 90m, 12h, 7d") from None
+    if until_ms <= now_ms:
+        raise SuppressOptionError(f"--until {text!r} is over already: name a time that is to come")
+    return until_ms
+
+
+def _id(text: str) -> str:
+    if not 1 <= len(text) <= MAX_ID_CHARS:
+        raise SuppressOptionError(f"an id has 1 to {MAX_ID_CHARS} characters, this one {len(text)}")
+    return text
+
+
+def _because(reason: str, now_ms: int) -> Because:
+    if not reason.strip() or len(reason) > _LONGEST_REASON:
+        raise SuppressOptionError(f"--reason has 1 to {_LONGEST_REASON} characters: say why, for whoever looks later")
+    return Because(_me(), now_ms, reason.strip())
+
+
+def _me() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name  # not the environment's, which anybody can set
+    except KeyError:  # a container's user may have no name
+        return f"uid {os.getuid()}"
+
+
+@contextmanager
+def _rules(settings: Settings) -> Iterator[Rules]:
+    client = connect(settings)
+    try:
+        yield Rules(client, settings.group_id)
+    except redis.RedisError as error:
+        url = mask_url(settings.redis_url.get_secret_value())
+        raise RedisAwayError(f"Redis at {url} does not do its part ({error}): look at TENFOLD_REDIS_URL") from None
+    finally:
+        client.close()
+
+
+def _as_json(told: Rule | Change) -> dict[str, Any]:
+    return {
+        **({"what": told.what} if isinstance(told, Change) else {}),
+        "kind": told.kind,
+        "id": told.id,
+        "until": None if told.until_ms is None else timestamp(told.until_ms),
+        "by": told.because.by,
+        "at": timestamp(told.because.at_ms),
+        "reason": told.because.reason,
+    }
+
+
+def _line(told: Rule | Change) -> str:
+    row = _as_json(told)
+    end = f"until {row['until']}" if row["until"] else " " * 30
+    what = row.get("what", "suppress")
+    return f"{row['at']}  {what:<8}  {told.kind:<8}  {told.id:<20}  {end}  {row['by']}: {row['reason']}"

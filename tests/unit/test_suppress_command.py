@@ -1,0 +1,55 @@
+"""``tenfold suppress``: what it takes, and what it refuses in one line; what it does is seen on a real Redis."""
+
+import pytest
+
+from stream.suppress_command import SuppressOptionError, until_of
+from tests.unit.test_cli import tenfold, the_one_line
+
+NOW_MS = 1_767_261_600_000  # 2026-01-01T10:00:00Z
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("90m", NOW_MS + 90 * 60_000),
+        ("12h", NOW_MS + 12 * 3_600_000),
+        ("7d", NOW_MS + 7 * 86_400_000),
+        ("2026-01-01T12:00:00+01:00", NOW_MS + 3_600_000),
+    ],
+)
+def test_an_end_is_a_time_or_a_duration(text: str, expected: int) -> None:
+    assert until_of(text, NOW_MS) == expected
+
+
+@pytest.mark.parametrize("text", ["", "7", "7w", "-7d", "tomorrow", "2026-02-30T00:00:00Z", "2026-03-01T08:00:00"])
+def test_another_end_is_refused(text: str) -> None:
+    with pytest.raises(SuppressOptionError, match="is neither"):
+        until_of(text, NOW_MS)
+
+
+@pytest.mark.parametrize("text", ["0m", "2026-01-01T10:00:00Z", "2025-12-31T23:00:00Z"])
+def test_an_end_that_is_past_is_refused(text: str) -> None:
+    with pytest.raises(SuppressOptionError, match="is over already"):
+        until_of(text, NOW_MS)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["user", "x" * 129, "--until", "1d", "--reason", "y"], 2, "an id has 1 to 128 characters, this one 129"),
+        (["user", "x", "--until", "1d", "--reason", " "], 2, "--reason has 1 to 1000 characters"),
+        (["user", "x", "--until", "soon", "--reason", "y"], 2, "is neither"),
+        (["list"], 1, "Redis at redis://127.0.0.1:1/0 does not"),
+    ],
+)
+def test_what_cannot_be_is_one_line(words: list[str], code: int, told: str) -> None:
+    ran = tenfold("suppress", *words, TENFOLD_REDIS_URL="redis://127.0.0.1:1/0")
+    assert ran.returncode == code
+    assert told in the_one_line(ran)
+
+
+@pytest.mark.parametrize("command", ["user", "merchant", "lift", "list"])
+def test_help_has_an_example(command: str) -> None:
+    ran = tenfold("suppress", command, "--help")
+    assert ran.returncode == 0
+    assert f"tenfold suppress {command}" in ran.stdout.partition("Example:")[2]
