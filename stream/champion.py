@@ -1,10 +1,13 @@
 """The model in force, and its change: between two micro-batches, each of which has one model from its windows on."""
 
 import logging
+import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from models.bundle import BundleError, LoadedBundle
 from models.spec import BundleSpec
+from stream.drift import Drift
 from stream.metrics import Metrics
 from stream.microbatch import Model
 from stream.profiles import ProfileTables, tables_for
@@ -22,18 +25,27 @@ class Serving(NamedTuple):
     tables: ProfileTables | None = None  # of profiles, where the model reads them
     shadow: Shadow | None = None  # a challenger
     reasons: Reasons | None = None  # of its flags, unless they are switched off
+    drift: Drift | None = None  # of what it scores, where the bundle says what it learned from
 
 
 class Champion:
     """What the next micro-batch is scored with. One thread changes it, any may look."""
 
     def __init__(
-        self, bundle: LoadedBundle, topic: str, metrics: Metrics, reasons: int = 0, pseudonyms: Pseudonyms = CLEAR
+        self,
+        bundle: LoadedBundle,
+        topic: str,
+        metrics: Metrics,
+        reasons: int = 0,
+        pseudonyms: Pseudonyms = CLEAR,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``reasons`` is how many flags of a micro-batch have reasons at most."""
+        """``reasons`` is how many flags of a micro-batch have reasons at most; ``clock`` is that of drift, seconds."""
         self._topic, self._metrics, self._reasons, self._pseudonyms = topic, metrics, reasons, pseudonyms
-        self.serving = Serving(bundle, tables_for(bundle.spec, topic, pseudonyms), None, self._reasons_of(bundle))
+        self._clock = clock
+        self.serving = self._serve(bundle, tables_for(bundle.spec, topic, pseudonyms))
         self._told = self._tell(bundle)
+        metrics.drift_psi.read_by(self._drifted)
 
     def take(self, bundle: LoadedBundle) -> None:
         """Put a verified bundle in force, from the next micro-batch on. A challenger has to challenge it anew.
@@ -46,7 +58,7 @@ class Champion:
         if tables is not None and before.tables is not None and tables.keys == before.tables.keys:
             tables = before.tables  # they know the index already
         self.leave_alone()
-        self.serving = Serving(bundle, tables, None, self._reasons_of(bundle))
+        self.serving = self._serve(bundle, tables)
         self._metrics.model_info.remove(*self._told)
         self._told = self._tell(bundle)
         self._metrics.reloads.inc()
@@ -80,8 +92,20 @@ class Champion:
             self.serving = self.serving._replace(shadow=None)
             shadow.close()
 
-    def _reasons_of(self, bundle: LoadedBundle) -> Reasons | None:
-        return Reasons(bundle, self._reasons, self._metrics) if self._reasons else None
+    def _serve(self, bundle: LoadedBundle, tables: ProfileTables | None) -> Serving:
+        reasons = Reasons(bundle, self._reasons, self._metrics) if self._reasons else None
+        reference = bundle.bundle.reference
+        drift = None if reference is None else Drift(bundle.spec, reference, self._clock)
+        if drift is None:
+            log.info(
+                "the bundle does not say what it learned from, so no drift is measured: train again",
+                extra={"model_version": bundle.spec.model_version},
+            )
+        return Serving(bundle, tables, None, reasons, drift)
+
+    def _drifted(self) -> list[tuple[tuple[str, str], float]]:
+        drift = self.serving.drift
+        return [] if drift is None else [((each.column, each.span), each.psi) for each in drift.measure()]
 
     def _tell(self, bundle: LoadedBundle) -> tuple[str, str, str]:
         told = bundle.spec.model_version, bundle.spec.preset, bundle.runtime.name

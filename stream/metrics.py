@@ -1,13 +1,13 @@
 """Every metric, once, with what it tells an operator. Handed to what counts; nothing here is global."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 _STAGE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -40,6 +40,26 @@ class BulkHistogram(Collector):
         yield HistogramMetricFamily(
             self._name, self._documentation, buckets=list(zip(bounds, cumulative, strict=True)), sum_value=self._sum
         )
+
+
+class ReadGauge(Collector):
+    """A gauge that is worked out when Prometheus asks, and which labels it has then."""
+
+    def __init__(self, name: str, documentation: str, labels: Sequence[str], registry: CollectorRegistry) -> None:
+        self._name, self._documentation, self._labelnames = name, documentation, tuple(labels)
+        self._read: Callable[[], Iterable[tuple[Sequence[str], float]]] = list
+        registry.register(self)
+
+    def read_by(self, read: Callable[[], Iterable[tuple[Sequence[str], float]]]) -> None:
+        """Let ``read`` say the values there are, each with its labels. It is called by the thread that is asked."""
+        self._read = read
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the gauge as Prometheus reads it."""
+        family = GaugeMetricFamily(self._name, self._documentation, labels=self._labelnames)
+        for labels, value in self._read():
+            family.add_metric(labels, value)
+        yield family
 
 
 class Metrics:
@@ -122,6 +142,14 @@ class Metrics:
         self.shadow_flags = counter("shadow_flags", "Flags that the challenger adds or takes away", ["change"])
         self.shadow_rank_correlation = gauge(
             "shadow_rank_correlation", "Of challenger and champion, over the last 4096 scores", ["model_version"]
+        )
+
+        # drift, where the bundle says what it learned from
+        self.drift_psi = ReadGauge(
+            "tenfold_drift_psi",
+            "Population stability index of a feature, or the score, against the training: above 0.2 it has drifted",
+            ["feature", "window"],
+            registry,
         )
 
         # what runs

@@ -205,6 +205,8 @@ class Pipeline:
             publisher.publish(answers.scores, answers.dead_letters, offsets, scored.batch.group, shadow_scores)
         self._count(scored, answers)
         self._metrics.suppressed.inc(len(suppressed))
+        if serving.drift is not None:
+            serving.drift.count(scored)
         if challenge is not None and shadowed is not None:
             challenge.shadow.published(scored, serving.model.spec.threshold, shadowed)
         with self._metrics.timer("save"):

@@ -4,11 +4,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from models.bundle import write_bundle
 from models.context import CONTEXT
 from models.features import PRESETS
 from models.golden import read_golden
-from models.reference import Reference
+from models.reference import Reference, column_names, reference_of
 from models.spec import BundleSpec
 from models.window import WINDOW_MAX_AGE_MS
 from tests.keras_files import KERAS_FILES, NETWORKS
@@ -34,6 +36,13 @@ def bundle_spec(network: str = "baseline", **changes: Any) -> BundleSpec:
         "libraries": {"keras": "3"},
     }
     return BundleSpec.model_validate(fields | changes)
+
+
+def some_reference(network: str = "baseline", payments: int = 3000) -> Reference:
+    """Return a reference for a bundle of one of :data:`NETWORKS`, of payments that there never were."""
+    names, rng = column_names(bundle_spec(network)), np.random.default_rng(1)
+    columns, weights = rng.random((payments, len(names) - 1), np.float32), np.ones(payments)
+    return reference_of(names, columns, weights, rng.random(payments), weights)
 
 
 def make_bundle(directory: Path, network: str = "baseline", reference: Reference | None = None, **changes: Any) -> Path:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from models.store import Store
-from tests.bundles import make_bundle
+from tests.bundles import make_bundle, some_reference
 from tests.scorers import Deployment, Scorer
 from tests.traffic import Record, produce, traffic
 
@@ -17,7 +17,7 @@ SOON_S = 60.0
 
 def two_models(root: Path) -> Store:
     """Return a store of two models that read other features and have other thresholds; the first is in force."""
-    make_bundle(root / "one", "default", model_version="one", threshold=0.5)
+    make_bundle(root / "one", "default", some_reference("default"), model_version="one", threshold=0.5)
     make_bundle(root / "two", "baseline", model_version="two", threshold=0.3)
     store = Store(root)
     store.adopt_first("one")

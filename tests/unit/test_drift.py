@@ -14,8 +14,7 @@ from models.bundle import STARTER, BundleError, load_bundle
 from models.checksums import write_sums
 from models.drift import ENOUGH, FEW_VALUES, bin_counts, bin_edges, psi
 from models.features import PRESETS, Floats
-from models.reference import Reference, column_names, reference_of
-from tests.bundles import bundle_spec, make_bundle
+from tests.bundles import make_bundle, some_reference
 
 MANY = 1_000_000
 
@@ -102,20 +101,14 @@ def test_a_weight_is_a_repetition(distinct: int, weight: int) -> None:
     assert bin_counts(values, weights, edges).tolist() == bin_counts(repeated, np.ones(len(repeated)), edges).tolist()
 
 
-def a_reference(network: str = "baseline") -> Reference:
-    names, rng = column_names(bundle_spec(network)), np.random.default_rng(1)
-    columns, scores = rng.random((100, len(names) - 1), np.float32), rng.random(50)
-    return reference_of(names, columns, np.ones(100), scores, np.ones(50))
-
-
 @pytest.mark.parametrize("network", ["baseline", "context"])
 def test_a_bundle_brings_its_reference_along(tmp_path: Path, network: str) -> None:
-    reference = a_reference(network)
+    reference = some_reference(network)
     loaded = load_bundle(make_bundle(tmp_path / "bundle", network, reference=reference))
     assert loaded.bundle.reference == reference
     spec = loaded.spec
     assert list(reference.columns) == [*spec.features, *(f"context.{name}" for name in spec.context), "score"]
-    assert {column.events for column in reference.columns.values()} == {100, 50}
+    assert {column.events for column in reference.columns.values()} == {3000}
 
 
 def test_a_bundle_from_before_there_were_references_loads(tmp_path: Path) -> None:
@@ -131,7 +124,7 @@ def test_a_starter_says_what_it_learned_from(preset: str) -> None:
 
 def test_a_reference_of_other_columns_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"the reference is of .*'amount'.*, not of \('log_amount'"):
-        make_bundle(tmp_path / "bundle", "default", reference=a_reference("baseline"))
+        make_bundle(tmp_path / "bundle", "default", reference=some_reference("baseline"))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +140,7 @@ def test_a_reference_of_other_columns_is_not_written(tmp_path: Path) -> None:
 def test_a_reference_that_cannot_be_used_is_refused_by_name(
     tmp_path: Path, change: Callable[[dict[str, Any]], object], told: str
 ) -> None:
-    bundle = make_bundle(tmp_path / "bundle", reference=a_reference())
+    bundle = make_bundle(tmp_path / "bundle", reference=some_reference())
     reference = json.loads((bundle / "reference.json").read_bytes())
     change(reference)
     (bundle / "reference.json").write_text(json.dumps(reference), encoding="utf-8")
