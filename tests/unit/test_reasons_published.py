@@ -4,6 +4,7 @@ import json
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from models.bundle import LoadedBundle, load_bundle, starter
 from models.context import Floats32
+from models.reasons import explain, explainer_of
 from models.runtime import RuntimeName
 from models.window import VPN, Ints, Windows
 from stream.answers import answer
@@ -19,10 +21,14 @@ from stream.champion import Champion, Serving
 from stream.contract import FRAUD_SCORE, FraudScore, timestamp
 from stream.metrics import Metrics
 from stream.microbatch import MicroBatch, Scored, fetch, prepare, score
+from stream.profiles import ProfileTables
 from stream.reasons import Reasons
+from tests.bundles import make_bundle
 from tests.crafted import burst, honest, vpn_at_night
 from tests.unit.test_microbatch import START, MemoryStore
 from tests.unit.test_pipeline import Bench
+from tests.unit.test_profiles_microbatch import DAY, KEYS, TablesStore
+from tests.unit.test_profiles_microbatch import batch as profiled_batch
 
 USERS = 30
 
@@ -176,3 +182,26 @@ def test_they_change_with_the_champion_and_can_be_switched_off(bundle: LoadedBun
     followed.take(load_bundle(starter("baseline")))
     assert before is not None
     assert followed.serving.reasons not in (None, before)
+
+
+def test_a_model_that_reads_profiles_is_asked_with_each_events_own(tmp_path: Path) -> None:
+    names = ("log_user_count_30d", "amount", "amount_against_user", "log_merchant_count_1d", "user_fraud_rate_7d")
+    reading = load_bundle(make_bundle(tmp_path / "reading", "deep_context", context=names, threshold=1e-6))
+    store = TablesStore()
+    store.publish(DAY, ann=2, bob=9, eve=30)
+    events = profiled_batch(("ann", 2, DAY), ("bob", 3, DAY), ("eve", 1, DAY), ("bob", 4, DAY))
+    prepared = prepare(events, lambda _: nullcontext())
+    tables = ProfileTables(KEYS)
+    fetched = fetch(prepared, store, before=None, timer=lambda _: nullcontext(), tables=tables)
+    scored = score(prepared, fetched, reading, before=None, timer=lambda _: nullcontext())
+    found = Reasons(reading, 3, Metrics(CollectorRegistry())).of(scored)
+
+    assert sorted(found) == sorted(np.argsort(-scored.probabilities)[:3].tolist())
+    for place, its in found.items():
+        amount, count = ((2, 2), (3, 9), (1, 30), (4, 9))[place]
+        context = np.array([[np.log1p(count), amount, 0, 0, 0]], np.float32)
+        only = slice(place, place + 1)
+        [alone] = explain(explainer_of(reading), scored.windows.take(only), scored.probabilities[only], context)
+        assert [(reason.name, reason.sentence) for reason in its] == [(each.name, each.sentence) for each in alone]
+        assert [reason.effect for reason in its] == pytest.approx([each.effect for each in alone], abs=2e-4)
+    assert all(found.values()), "each has reasons, or nothing was compared"
