@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from stream.topics import topic_id
 from training.archive_kafka import Place
@@ -31,11 +31,11 @@ class Logs:
 
     def first_offsets(self, places: Sequence[Place]) -> list[int]:
         """Return the first offset that each log still has."""
-        return self._offsets(places, OffsetSpec.earliest())
+        return self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
 
     def ends(self, places: Sequence[Place]) -> list[int]:
         """Return the offset behind the last of each log."""
-        return self._offsets(places, OffsetSpec.latest())
+        return self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
 
     def _offsets(self, places: Sequence[Place], spec: OffsetSpec) -> list[int]:
         asked = {TopicPartition(*place): spec for place in places}

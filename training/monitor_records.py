@@ -68,7 +68,7 @@ def keep(kind: Kind, records: Records) -> Kept:
 
 def probabilities(scores: Packed) -> npt.NDArray[np.float32]:
     """Return the published probabilities, ``float32 [n]``."""
-    return ((scores["verdict"] & ~_FLAGGED) / _UNITS).astype(np.float32)
+    return np.asarray((scores["verdict"] & ~_FLAGGED) / _UNITS, np.float32)
 
 
 def created_at_ms(day: int, scores: Packed) -> npt.NDArray[np.int64]:

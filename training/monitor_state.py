@@ -107,7 +107,8 @@ class State:
     def _arguments(self, request: Append) -> list[str | bytes | int]:
         """Return what the script is run with: the number of its keys, the keys, its arguments."""
         place, expected, mark, by_day = request
-        keys = [self._key(place, name) for name in ("mark", "days", *by_day)]
+        names: list[str | int] = ["mark", "days", *by_day]
+        keys = [self._key(place, name) for name in names]
         records = [each for day, its in by_day.items() for each in (its.tobytes(), day)]
         before = expected.to_bytes() if expected else b""
         return [len(keys), *keys, before, mark.to_bytes(), (self.kept_days + 2) * _DAY_S, *records]
