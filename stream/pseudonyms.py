@@ -91,6 +91,11 @@ class Pseudonyms:
             "`tenfold reset --rebuild` to do without these windows (docs/pseudonyms.md)"
         )
 
+    def is_older(self, epoch: str, than: str) -> bool:
+        """Return whether an epoch is of an older generation than another; one under keys that are not these is not."""
+        tags = self.tags[: self.generation_of(than)]
+        return epoch.partition(".")[2] in tags
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read a list of keys, newest first, separated by commas; each at least 32 bytes in hex or base64.

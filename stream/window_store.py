@@ -4,7 +4,7 @@ Keys of a partition share a hash tag, so they share a slot of Redis Cluster::
 
     tenfold:{<group>:<topic>:<partition>}:mark              topic id, epoch, offset
     tenfold:{<group>:<topic>:<partition>}:<epoch>:<name>    a packed window
-    tenfold:{<group>:<topic>:<partition>}:carried           an epoch that was brought under a newer key, to be dropped
+    tenfold:{<group>:<topic>:<partition>}:carried           set of epochs, to be dropped when under older keys
 
 Every window of an epoch holds exactly the events below the mark. The epoch is random, so an old writer can never
 match a new one; where users have pseudonyms (:mod:`stream.pseudonyms`), it also says under which keys, so that owners
@@ -183,30 +183,34 @@ class WindowStore:
     def carry(self, partition: int, mark: Mark) -> Mark | None:
         """Bring the windows below ``mark`` from an older generation of pseudonyms under the newest.
 
-        They are copied by Redis, with what is left of their time, then the mark moves. Killed before that, all is as it
-        was; later, :meth:`drop_carried` does the rest. Return the mark, ``None`` if another process moved it meanwhile.
+        They are copied by Redis, with what is left of their time, into an epoch of this call alone: one that has lost
+        the partition, and does not know yet, so writes to none that is in force. Then the mark moves. Killed before
+        that, all is as it was; later, :meth:`drop_carried` does the rest. What an attempt in vain has copied it leaves
+        to the next change of keys, and to its end. Return the mark, ``None`` if another process moved it meanwhile.
 
         Raises:
             stream.pseudonyms.PseudonymsError: they lie under keys that are not this store's.
         """
         generation = self.pseudonyms.generation_of(mark.epoch)
-        after = mark._replace(epoch=self.pseudonyms.epoch(mark.epoch.partition(".")[0]))
+        after = mark._replace(epoch=self.new_epoch())
+        self.client.sadd(self._carried_key(partition), mark.epoch, after.epoch)
         [before, to] = (self._window_keys(partition, each.epoch, [b""])[0] for each in (mark, after))
         for keys in self._scan(partition, mark.epoch):
             names = self.pseudonyms.forward([key.removeprefix(before) for key in keys], generation)
             pairs = zip(keys, names, strict=True)
             round_trip(self.client, [("COPY", key, to + name, "REPLACE") for key, name in pairs])
-        self.client.set(self._carried_key(partition), mark.epoch)
         nothing = Windows.empty(0, self.sequence_length)
         return after if self.save([Save(partition, mark, after, [], nothing)]) == [True] else None
 
     def drop_carried(self, partition: int, mark: Mark) -> int:
-        """Unlink what :meth:`carry` has brought elsewhere, once ``mark`` is past it; return how many windows."""
-        carried = cast("bytes | None", self.client.get(self._carried_key(partition)))
-        if carried is None or carried.decode() == mark.epoch:
-            return 0
-        dropped = self.drop_epoch(partition, carried.decode())
-        self.client.delete(self._carried_key(partition))
+        """Unlink the windows of epochs under older keys than those of ``mark``, which is in force; return how many."""
+        note, dropped = self._carried_key(partition), 0
+        for epoch in sorted(each.decode() for each in cast("set[bytes]", self.client.smembers(note))):
+            if self.pseudonyms.is_older(epoch, mark.epoch):
+                dropped += self.drop_epoch(partition, epoch)
+            elif epoch != mark.epoch:
+                continue  # of an attempt in vain, or of a process with newer keys
+            self.client.srem(note, epoch)
         return dropped
 
     def drop_epoch(self, partition: int, epoch: str) -> int:

@@ -3,8 +3,10 @@
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from models.bundle import LoadedBundle
 from models.window import Windows
 from stream.profile_layout import ProfileKeys
 from stream.pseudonyms import CLEAR, Pseudonyms, PseudonymsError
-from stream.redis_client import Client, open_redis
+from stream.redis_client import Client, open_redis, round_trip
+from stream.redis_cluster import Command
 from stream.redis_url import split_redis_url
 from stream.window_store import Load, Mark, Save, WindowStore
 from tests.integration.test_erase_user import DEFINITION, ERASED, TABLE_DAYS, USERS, Place
@@ -62,10 +65,12 @@ def test_windows_are_brought_under_the_newest_key_and_nothing_of_the_older_stays
     for named in (OLD, NEW):  # from clear ids, then from one generation to the next
         store = replace(clear, pseudonyms=named)
         assert before is not None
-        window = next(key for key in keys_of(clear.client, clear.group_id) if b":0d" in key)
+        window = next(key for key in keys_of(clear.client, clear.group_id) if key.count(b":") > 4)
         clear.client.expire(window, 500)
         after = store.carry(3, before)
-        assert after == store.mark(3) == before._replace(epoch=f"0d.{named.tag}")
+        assert after is not None
+        assert after == store.mark(3) == before._replace(epoch=after.epoch)
+        assert after.epoch.endswith(f".{named.tag}")
         assert holds_all(store, after)
         assert store.drop_carried(3, after) == len(MANY), "what a process killed in between leaves to the next"
         assert store.drop_carried(3, after) == 0
@@ -88,7 +93,77 @@ def test_windows_that_move_meanwhile_are_left_where_they_are(clear: WindowStore)
     assert store.drop_carried(3, there) == 0, "they are in force"
     assert clear.mark(3) == there
     assert holds_all(clear, there)
-    assert holds_all(store, store.carry(3, there)), "the next attempt goes over what the first has left"
+    after = store.carry(3, there)
+    assert after is not None
+    assert holds_all(store, after)
+    assert store.drop_carried(3, after) == len(MANY)
+    again = replace(clear, pseudonyms=Pseudonyms((*NEW.keys, b"\x03" * 32)))
+    last = again.carry(3, after)
+    assert last is not None
+    assert again.drop_carried(3, last) == 2 * len(MANY), "what the attempt in vain had copied goes with the next key"
+    assert len(keys_of(clear.client, clear.group_id)) == len(MANY) + 1
+
+
+def saved(store: WindowStore, mark: Mark, amount: float) -> Mark:
+    """Score an event of the first user: the mark moves on."""
+    window = Windows.empty(1)
+    window.lengths[:] = 1
+    window.records["amount"][0, 0] = amount
+    after = mark._replace(offset=mark.offset + 1)
+    assert store.save([Save(3, mark, after, store.pseudonyms.of(MANY[:1]), window)]) == [True]
+    return after
+
+
+@pytest.mark.parametrize("calls", range(4))
+def test_cut_short_anywhere_all_is_as_it_was_and_the_old_scorer_goes_on(
+    clear: WindowStore, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, store, left = clear.mark(3), replace(clear, pseudonyms=NEW), calls
+    assert there is not None
+
+    def cut(client: Client, commands: Sequence[Command]) -> list[Any]:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise redis.ConnectionError("cut")
+        return round_trip(client, commands)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("stream.window_store.round_trip", cut)
+        with pytest.raises(redis.ConnectionError, match="cut"):
+            store.carry(3, there)
+    assert clear.mark(3) == there
+    assert holds_all(clear, there)
+    saved(clear, saved(clear, there, 99.0), 0.0)  # the window of the first user changes, and back
+    moved = clear.mark(3)
+    assert moved is not None
+    after = store.carry(3, moved)
+    assert after is not None
+    assert holds_all(store, after)
+    store.drop_carried(3, after)
+    assert not [key for key in keys_of(clear.client, clear.group_id) if re.search(rb"user-\d", key)]
+
+
+def test_one_that_has_lost_the_partition_spoils_nothing_that_its_new_owner_has_saved(
+    clear: WindowStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, stale, owner = clear.mark(3), replace(clear, pseudonyms=NEW), replace(clear, pseudonyms=NEW)
+    assert there is not None
+    now: list[Mark] = []
+
+    def meanwhile(client: Client, commands: Sequence[Command]) -> list[Any]:
+        monkeypatch.undo()
+        taken = owner.carry(3, there)
+        assert taken is not None
+        now.append(saved(owner, taken, 99.0))
+        return round_trip(client, commands)
+
+    monkeypatch.setattr("stream.window_store.round_trip", meanwhile)
+    assert stale.carry(3, there) is None
+    [mark] = now
+    [loaded] = owner.load([Load(3, mark.epoch, NEW.of(MANY))])
+    assert loaded.mark == mark
+    assert loaded.windows.records["amount"][:, 0].tolist() == [99.0, *range(1, len(MANY))]
 
 
 def test_an_older_list_of_keys_is_refused_and_changes_nothing(clear: WindowStore) -> None:
@@ -117,7 +192,9 @@ def right(deployment: Deployment, bundle: LoadedBundle, named: Pseudonyms) -> in
     assert verdict.right, verdict
     with redis.Redis.from_url(deployment.redis_url) as client:
         keys = keys_of(client, deployment.group_id)
-    assert sum(key.count(b":") > 4 for key in keys) == len(windows), "of one epoch, and no older one's"
+    of_windows = [key for key in keys if key.count(b":") > 4]
+    assert len(of_windows) >= len(windows)
+    assert all(f".{named.tag}:".encode() in key for key in of_windows), "nothing of older keys stays"
     assert not [key for key in keys if re.search(rb"user-\d", key)]
     assert not any(re.search(r"user-\d|[01][abAB]{8}", scorer.log_text) for scorer in deployment.scorers)
     return len(expected.scores)

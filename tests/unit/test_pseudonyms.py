@@ -60,6 +60,8 @@ def test_an_epoch_says_under_which_keys_its_windows_lie() -> None:
     new, old = Pseudonyms(KEYS), Pseudonyms(KEYS[:1])
     assert re.fullmatch(r"0d\.p3-[0-9a-f]{8}", new.epoch("0d"))
     assert [new.generation_of(each.epoch("0d")) for each in (CLEAR, *new.older, new)] == [0, 0, 1, 2, 3]
+    assert [new.is_older(each.epoch("0d"), old.epoch("3f")) for each in (CLEAR, old, new)] == [True, False, False]
+    assert not old.is_older(new.epoch("0d"), old.epoch("0d")), "newer keys are nobody's business"
     for mine, theirs in ((old, new), (CLEAR, old), (new, Pseudonyms((b"\x01" * 32,)))):
         with pytest.raises(PseudonymsError, match="newest key first") as refused:
             mine.generation_of(theirs.epoch("0d"))
