@@ -267,6 +267,7 @@ class Recoverer:
                         [message.key() for message in chunk],
                         [message.value() for message in chunk],
                         [message.timestamp()[1] for message in chunk],
+                        self.settings.input_framing,
                     ),
                     at,
                 )

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from models.hashing import merchant_hash, transaction_hashes
 from models.window import RECORD, VPN, Ints, Records
+from stream.framing import Framing, is_framed, unframed
 from stream.parse import ParsedTransaction, parse, parse_plain
 
 MAX_VALUE_BYTES = 262_144
@@ -27,6 +28,7 @@ class Reason(StrEnum):
 
     NULL_VALUE = "null-value"
     TOO_LARGE = "too-large"
+    FRAMED = "framed"
     NOT_JSON = "not-json"
     INVALID = "invalid"
     WRONG_KEY = "wrong-key"
@@ -66,13 +68,22 @@ class Decoded:
         return records
 
 
-def decode(keys: Sequence[bytes | None], values: Sequence[bytes | None], timestamps_ms: Sequence[int]) -> Decoded:
-    """Decode records given as columns; ``timestamps_ms`` are the records' Kafka timestamps."""
-    plain = parse_plain(ParsedTransaction, values, ("created_at",))
+def decode(
+    keys: Sequence[bytes | None],
+    values: Sequence[bytes | None],
+    timestamps_ms: Sequence[int],
+    framing: Framing = "none",
+) -> Decoded:
+    """Decode records given as columns; ``timestamps_ms`` are the records' Kafka timestamps.
+
+    With the framing ``confluent`` a value may have a frame or none; without, one that has is a dead letter.
+    """
+    contents = values if framing == "none" else [unframed(value) for value in values]
+    plain = parse_plain(ParsedTransaction, contents, ("created_at",))
     parsed, created_at_ms = plain.messages, plain.times_ms["created_at"]
     dead: list[DeadLetter] = []
     for row in plain.others:
-        judged = _judge(row, values[row])
+        judged = _judge(row, contents[row], values[row], framing)
         if isinstance(judged, DeadLetter):
             dead.append(judged)
         else:
@@ -98,15 +109,28 @@ def decode(keys: Sequence[bytes | None], values: Sequence[bytes | None], timesta
     return Decoded(rows, users, transactions, created_at_ms[rows], dead)
 
 
-def _judge(row: int, value: bytes | None) -> tuple[ParsedTransaction, int] | DeadLetter:
+def _judge(
+    row: int, value: bytes | None, as_it_came: bytes | None, framing: Framing
+) -> tuple[ParsedTransaction, int] | DeadLetter:
     if value is None or len(value) > MAX_VALUE_BYTES:
         return _refuse_value(row, value)
     try:
         return parse(value)
     except ValueError as error:
-        return _refuse_content(row, error)
+        dead = _refuse_content(row, error)
+    if as_it_came is None or not is_framed(as_it_came):
+        return dead
+    if framing == "none":
+        return DeadLetter(row, Reason.FRAMED, _FRAMED)
+    if dead.reason is Reason.NOT_JSON:
+        return dead._replace(error=f"{dead.error}; of the Schema Registry's formats only JSON Schema is read")
+    return dead
 
 
+_FRAMED = (
+    "the value has the Schema Registry's frame before its JSON: "
+    "set TENFOLD_INPUT_FRAMING=confluent, or produce with a plain JSON serializer"
+)
 _IN_THE_FUTURE = (
     "created_at is more than 24 h after the record's Kafka timestamp: check the producer's clock and offset"
 )

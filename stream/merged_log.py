@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from models.window import RECORD, Ints, Records
 from stream.decode import decode
+from stream.framing import Framing
 from stream.replay import take
 
 #: Records held in memory at a time, of all partitions together.
@@ -52,8 +53,8 @@ _NONE = Events(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.obje
 class _Stream:
     """One partition's range, read a piece at a time; ``ready`` is what has been read and not been taken."""
 
-    def __init__(self, reader: Consumer, topic: str, given: Range, most: int) -> None:
-        self._reader, self._topic, self._most = reader, topic, most
+    def __init__(self, reader: Consumer, topic: str, framing: Framing, given: Range, most: int) -> None:
+        self._reader, self._topic, self._framing, self._most = reader, topic, framing, most
         self._partition, self._at, self._end = given
         self._latest_ms = -1
         self.ready = _NONE
@@ -74,7 +75,8 @@ class _Stream:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
             self._at = at
             timestamps = np.array([message.timestamp()[1] for message in messages], np.int64)
-            decoded = decode([m.key() for m in messages], [m.value() for m in messages], timestamps.tolist())
+            keys, values = [m.key() for m in messages], [m.value() for m in messages]
+            decoded = decode(keys, values, timestamps.tolist(), self._framing)
             times = np.maximum(np.maximum.accumulate(timestamps), self._latest_ms)[decoded.rows]
             users = np.empty(len(decoded.users), np.object_)
             users[:] = decoded.users
@@ -88,14 +90,14 @@ class _Stream:
         return taken
 
 
-def read_merged(reader: Consumer, topic: str, ranges: Sequence[Range]) -> Iterator[Events]:
+def read_merged(reader: Consumer, topic: str, framing: Framing, ranges: Sequence[Range]) -> Iterator[Events]:
     """Yield the good transactions of ``ranges`` in order, at most :data:`BUFFER` at a time.
 
     Raises:
         KafkaException: a log cannot be read, or Kafka is silent for half a minute.
     """
     most = max(BUFFER // max(len(ranges), 1), 500)
-    streams = [_Stream(reader, topic, each, most) for each in ranges]
+    streams = [_Stream(reader, topic, framing, each, most) for each in ranges]
     while True:
         for stream in streams:
             stream.fill()

@@ -18,6 +18,7 @@ from models.spec import BundleSpec
 from models.window import Advanced, Ints, Windows, advance
 from stream.decode import DeadLetter, Decoded, Reason, decode
 from stream.errors import TenfoldError
+from stream.framing import Framing
 from stream.parse import ParsedTransaction
 from stream.profiles import Found, ProfileLookup, ProfileTables
 from stream.pseudonyms import CLEAR, Pseudonyms
@@ -54,6 +55,7 @@ class MicroBatch:
     values: list[bytes | None]
     starts: Mapping[int, Mark]
     group: object  # the consumer's group metadata, taken right after the fetch that returned the batch
+    framing: Framing = "none"  # of the values
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -137,7 +139,7 @@ Timer = Callable[[str], AbstractContextManager[object]]  # times a stage by its 
 def prepare(batch: MicroBatch, timer: Timer, pseudonyms: Pseudonyms = CLEAR) -> Prepared:
     """Decode a micro-batch and find out which windows it needs; ``timer`` times the stage decode."""
     with timer("decode"):
-        decoded = decode(batch.keys, batch.values, batch.timestamps_ms)
+        decoded = decode(batch.keys, batch.values, batch.timestamps_ms, batch.framing)
         decoded.records.setflags(write=False)  # made here, while the batch before is scored; from now on only read
         names = pseudonyms.of(decoded.users)
         partitions = np.array(batch.partitions, np.int64)[decoded.rows]

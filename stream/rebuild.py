@@ -112,7 +112,7 @@ class Rebuild:
                 for past in self.history(partition, its_id, begin):
                     here = np.full(len(past.users), partition)
                     yield Events(np.zeros_like(here), here, np.array(past.users, np.object_), past.records)
-        yield from read_merged(self.reader, self.settings.input_topic, ranges)
+        yield from read_merged(self.reader, self.settings.input_topic, self.settings.input_framing, ranges)
 
     def _range(self, position: TopicPartition, its_id: str, count: int) -> Range:
         """Return what of a log has been scored; where there is no offset, what the next scorer would not score."""

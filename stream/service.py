@@ -164,7 +164,8 @@ class Service:
     def _batch_of(self, messages: Sequence[Message], group: object) -> MicroBatch | None:
         ready = self._assignment.ready
         starts: dict[int, Mark] = {}
-        batch = MicroBatch(self._settings.input_topic, [], [], [], [], [], starts, group)
+        settings = self._settings
+        batch = MicroBatch(settings.input_topic, [], [], [], [], [], starts, group, settings.input_framing)
         for message in messages:
             partition, offset, problem = message.partition(), message.offset(), message.error()
             if problem is not None:

@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from stream.errors import TenfoldError
+from stream.framing import Framing
 from stream.pseudonyms import Pseudonyms
 from stream.redis_url import split_redis_url
 
@@ -93,6 +94,9 @@ class Settings(BaseSettings):
         "", pattern=f"{_TOPIC}|^$", description="dead letters; the input topic's name and .dlq if empty"
     )
     labels_topic: str = Field("fraud-labels", pattern=_TOPIC)
+    input_framing: Framing = Field(
+        "none", description="what may stand before the JSON of payments and labels: confluent is its Schema Registry's"
+    )
     shadow_topic: str = Field(
         "", pattern=f"{_TOPIC}|^$", description="a challenger's scores; the output topic's name and .shadow if empty"
     )

@@ -85,6 +85,7 @@ def run(settings: Settings, url: str, limits: Limits, stop: threading.Event) -> 
     metrics.ready.set_function(lambda: state.reason is None)
     archiver = Archiver(
         kinds,
+        settings.input_framing,
         archive,
         limits,
         consumer,

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from stream.framing import Framing
 from training.archive import Kind
 from training.archive_buffer import Buffer
 from training.archive_metrics import ArchiveMetrics
@@ -81,7 +82,7 @@ def take_up(
 
 
 def by_partition(
-    messages: Sequence[Message], buffers: Mapping[Place, Buffer]
+    messages: Sequence[Message], buffers: Mapping[Place, Buffer], framing: Framing
 ) -> tuple[dict[Place, Records], list[tuple[KafkaError, Message]]]:
     """Return the records of messages, and the errors among these. What no buffer waits for is left out."""
     found: dict[Place, Records] = {}
@@ -98,7 +99,7 @@ def by_partition(
             continue  # fetched before the partition was taken up here
         records = found.get(place)
         if records is None:
-            records = found[place] = Records()
+            records = found[place] = Records(framing=framing)
         records.offsets.append(offset)
         records.timestamps_ms.append(message.timestamp()[1])
         records.keys.append(message.key())

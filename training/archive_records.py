@@ -22,6 +22,7 @@ from stream.contract import (
     epoch_ms,
 )
 from stream.decode import Reason, decode
+from stream.framing import Framing, is_framed, unframed
 from stream.parse import Message, ParsedLabel, ParsedScore, parse_plain
 from training.archive import SCHEMAS, TIME, Kind
 
@@ -39,6 +40,7 @@ class Records:
     keys: list[bytes | None] = field(default_factory=list)
     values: list[bytes | None] = field(default_factory=list)
     headers: list[Headers] = field(default_factory=list)  # of scores; those of the others are not looked at
+    framing: Framing = "none"  # of the values; scores never have a frame
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -75,7 +77,7 @@ def to_rows(kind: Kind, records: Records, topic_id: str, partition: int) -> Rows
 
 
 def _transactions(records: Records) -> _Columns:
-    decoded = decode(records.keys, records.values, records.timestamps_ms)
+    decoded = decode(records.keys, records.values, records.timestamps_ms, records.framing)
     columns = ("transaction_id", "user_id", "amount", "is_vpn", "merchant_id")
     arrays = _attributes(decoded.transactions, Kind.TRANSACTIONS, columns)
     arrays["key"] = arrays["user_id"]  # or it would be a dead letter
@@ -109,10 +111,12 @@ def _of_contract(kind: Kind, parsed: type[Message], adapter: TypeAdapter[Any], r
     """Return the columns that are fields of a message, and the record's key."""
     fields = [name for name in SCHEMAS[kind].names if name in parsed.__struct_fields__]
     times = [name for name in fields if SCHEMAS[kind].field(name).type == TIME]
-    plain = parse_plain(parsed, records.values, times)
+    framing = records.framing if kind is Kind.LABELS else "none"
+    values = records.values if framing == "none" else [unframed(value) for value in records.values]
+    plain = parse_plain(parsed, values, times)
     refused: Counter[str] = Counter()
     for place in plain.others:
-        judged = _judge(parsed, adapter, records.values[place], times)
+        judged = _judge(parsed, adapter, values[place], times)
         if isinstance(judged, Reason):
             refused[judged.value] += 1
         else:
@@ -137,6 +141,8 @@ def _judge(
         message = adapter.validate_json(value)
         at_ms = {name: epoch_ms(message[name]) for name in times}
     except ValueError as error:  # a ValidationError is one
+        if is_framed(value):
+            return Reason.FRAMED
         broken = isinstance(error, ValidationError) and error.errors()[0]["type"] == "json_invalid"
         return Reason.NOT_JSON if broken else Reason.INVALID
     too_long = message.get("window_length", 0) > _INT32_MAX  # for its column

@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from stream.clients import Contact
 from stream.errors import TenfoldError
+from stream.framing import Framing
 from stream.health import Health
 from stream.outage import Outage
 from training.archive import Archive, ArchiveError, Kind
@@ -51,6 +52,7 @@ class Archiver:
     def __init__(
         self,
         kinds: Mapping[str, Kind],
+        framing: Framing,
         archive: Archive,
         limits: Limits,
         consumer: Consumer,
@@ -62,7 +64,7 @@ class Archiver:
         clock: Callable[[], float],
         stop: threading.Event,
     ) -> None:
-        self._kinds, self._archive, self._limits = kinds, archive, limits
+        self._kinds, self._framing, self._archive, self._limits = kinds, framing, archive, limits
         self._consumer, self._contact, self._topic_id = consumer, contact, topic_id
         self._metrics, self._health, self._outage = metrics, health, outage
         self._clock, self._stop = clock, stop
@@ -98,7 +100,7 @@ class Archiver:
         self._say_how_it_stands()
 
     def _add(self, messages: Sequence[Message]) -> None:
-        found, problems = by_partition(messages, self._buffers)
+        found, problems = by_partition(messages, self._buffers, self._framing)
         now = self._clock()
         for place, records in found.items():
             topic, partition = place

@@ -8,13 +8,14 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import redis
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stream.clients import Contact
 from stream.errors import TenfoldError
+from stream.framing import Framing
 from stream.health import Health
 from stream.outage import Outage
 from training.archive import ArchiveError, Kind
@@ -48,7 +49,7 @@ class Taken:
     position: int  # the next offset to be read
     newest_ms: int  # Kafka timestamp of what was read
     mark: Mark | None  # what the state has
-    records: Records = field(default_factory=Records)  # read since
+    records: Records  # read since
 
     @property
     def next_mark(self) -> Mark:
@@ -62,6 +63,7 @@ class Monitor:
     def __init__(
         self,
         kinds: Mapping[str, Kind],
+        framing: Framing,
         state: State,
         publisher: Callable[[Mapping[Kind, Sequence[Place]]], Publisher],
         consumer: Consumer,
@@ -73,7 +75,7 @@ class Monitor:
         clock: Callable[[], float],
         stop: threading.Event,
     ) -> None:
-        self._kinds, self._state, self._publisher = kinds, state, publisher
+        self._kinds, self._framing, self._state, self._publisher = kinds, framing, state, publisher
         self._consumer, self._contact, self._logs = consumer, contact, logs
         self._metrics, self._health, self._outage = metrics, health, outage
         self._clock, self._stop = clock, stop
@@ -169,7 +171,7 @@ class Monitor:
             return
         for (topic, _), taken in moving.items():
             self._metrics.records.labels(topic).inc(len(taken.records))
-            taken.mark, taken.records = taken.next_mark, Records()
+            taken.mark, taken.records = taken.next_mark, Records(framing=self._framing)
         # for those who look at the group; the state's own marks say where to go on
         self._consumer.commit(
             offsets=[TopicPartition(*place, taken.position) for place, taken in moving.items()], asynchronous=True
@@ -219,7 +221,9 @@ class Monitor:
             else:
                 log.info("reading", extra=said)
             newest_ms = mark.newest_ms if mark is not None and mark.topic_id == ids[topic] else 0
-            taken[place] = Taken(self._kinds[topic], ids[topic], start.offset, newest_ms, mark)
+            taken[place] = Taken(
+                self._kinds[topic], ids[topic], start.offset, newest_ms, mark, Records(framing=self._framing)
+            )
         positions = [TopicPartition(*place, its.position) for place, its in taken.items()]
         self._consumer.assign(positions)
         self._taken = taken

@@ -101,6 +101,7 @@ def run(settings: Settings, table: Archive, label_delays: Sequence[int], stop: t
         state = State(client, settings.group_id, kept_days(label_delays))
         monitor = Monitor(
             kinds,
+            settings.input_framing,
             state,
             lambda places: Publisher(state, places, label_delays, table, metrics),
             consumer,
