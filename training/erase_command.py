@@ -22,6 +22,7 @@ _LONGEST_ID = 128  # as the contract of a transaction has it
 NOT_ERASED = (
     "records in Kafka's topics and dead letters, until their retention",
     "what a running archiver has in memory: it becomes a file after this",
+    "rules of `tenfold suppress` and their history: lift them, docs/erasure.md",
     "windows of other groups, and those that a scorer rebuilds from a log that still has the user",
     "files that imports read and that other commands wrote, and copies and backups of anything",
     "bundles: they hold no ids, but weights and test windows were made with the user's payments",
