@@ -50,7 +50,7 @@ return 'done'
 
 
 class RulesError(TenfoldError):
-    """The rules are not changed; the message says why and what to do."""
+    """The rules are not changed, or cannot be read; the message says why and what to do."""
 
 
 class Because(NamedTuple):
@@ -114,7 +114,11 @@ class Rules:
         return cast("bytes | None", self.client.get(self._key("version")))
 
     def in_force(self, now_ms: int) -> list[Rule]:
-        """Return the rules that have not ended, in the order of their ends."""
+        """Return the rules that have not ended, in the order of their ends.
+
+        Raises:
+            RulesError: one of them is none of this release's.
+        """
         found = cast("dict[bytes, bytes]", self.client.hgetall(self._key("rules")))
         rules = sorted((_rule(field, value) for field, value in found.items()), key=lambda rule: rule.until_ms)
         return [rule for rule in rules if rule.until_ms > now_ms]
@@ -135,9 +139,15 @@ class Rules:
 
 
 def _rule(field: bytes, value: bytes) -> Rule:
-    kind, _, id_ = field.decode().partition(":")
-    until_ms, _, because = value.decode().partition(" ")
-    return Rule(cast("Kind", kind), id_, int(until_ms), Because(**json.loads(because)))
+    try:
+        kind, _, id_ = field.decode().partition(":")
+        until_ms, _, because = value.decode().partition(" ")
+        return Rule(cast("Kind", kind), id_, int(until_ms), Because(**json.loads(because)))
+    except (ValueError, TypeError):
+        raise RulesError(
+            "a rule of suppression was not written by this release: run the newest one everywhere, or look at the hash "
+            "tenfold:{<group>:suppressed}:rules"
+        ) from None
 
 
 def _change(raw: bytes) -> Change:

@@ -10,7 +10,7 @@ import redis
 from stream.encode import rounded
 from stream.metrics import Metrics
 from stream.microbatch import Scored
-from stream.suppression_rules import Kind, Rules
+from stream.suppression_rules import Kind, Rules, RulesError
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Suppressed:
         self._readable = True
 
     def look(self) -> None:
-        """Read the rules if they have changed; while Redis is away those that are known go on."""
+        """Read the rules if they have changed; while they cannot be read those that are known go on."""
         try:
             version = self._rules.version()
             if version != self._version:
@@ -36,7 +36,7 @@ class Suppressed:
                 self._metrics.suppressions.set(len(self._until_ms))
                 self._version = version  # as it was before the rules were read: what came in between is read again
             self._readable = True
-        except redis.RedisError as error:
+        except (redis.RedisError, RulesError) as error:
             if self._readable:
                 log.warning("the rules of suppression cannot be read; those known go on", extra={"error": str(error)})
             self._readable = False

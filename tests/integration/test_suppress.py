@@ -119,6 +119,9 @@ def test_what_is_known_goes_on_while_redis_is_away_and_ends_with_what_redis_lost
         assert payment.merchant_id is not None
         rules.suppress(Rule("merchant", payment.merchant_id, NOW_MS + 1, because()))
         assert found() == theirs, "each has a merchant"
+        rules.suppress(Rule("user", "ann", NOW_MS + 1, because()))
+        redis.Redis.from_url(server.url).hset(f"tenfold:{{{group_id}:suppressed}}:rules", "user:bob", "not a rule")
+        assert found() == theirs, "what cannot be read keeps nobody from being scored"
         server.stop()
         assert found() == theirs
         server.start()  # without data
