@@ -1,7 +1,7 @@
 """Drift: how far the payments of the last hour and day are from those that the model in force learned from.
 
-Of each micro-batch a sample is looked at, every so manieth payment, and not before some hundred are together: one at a
-time, NumPy would cost more than the model. Time is the process's own, not the payments'.
+Of each micro-batch a sample is looked at, and not before some hundred payments are together: of one at a time, NumPy
+would cost as much as the model. Time is the process's own, not the payments'.
 """
 
 import threading
