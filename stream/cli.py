@@ -835,6 +835,34 @@ def _tell(told: "Told", *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def schema(
+    out: Annotated[
+        Path | None, typer.Option(help="Write the files there; else the document is printed.", metavar="DIR")
+    ] = None,
+) -> None:
+    """Write what goes over the topics: a JSON Schema of each message, and an AsyncAPI 3 document of all.
+
+    Topics and group in the document are those of the settings.
+
+    Example: tenfold schema --out docs/schemas
+    """
+    from stream.schemas import schema_files
+    from stream.settings import load
+
+    files = schema_files(load())
+    if out is None:
+        typer.echo(files["asyncapi.json"], nl=False)
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (out / name).write_text(text, encoding="utf-8")
+            typer.echo(out / name)
+    except OSError as error:
+        raise TenfoldError(f"{out} cannot be written: {error.strerror}") from None
+
+
 def main() -> None:
     """Run the command line; errors made for a person are printed without a traceback."""
     # what the Kafka client says of a broker that is away is in the error; the scorer sets up logs of its own

@@ -5,12 +5,14 @@ a breaking change gets a new topic.
 """
 
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, NotRequired
+from typing import Annotated, Any, NotRequired
 
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, with_config
 
 # pydantic needs this one below Python 3.12
 from typing_extensions import TypedDict
+
+from stream import examples
 
 MAX_ID_CHARS = 128
 MAX_AMOUNT = 1e12
@@ -25,10 +27,17 @@ Timestamp = Annotated[
         json_schema_extra={"format": "date-time"},
     ),
 ]
+_DIGITS = r"^[0-9]+$"
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
+SOURCE_TOPIC, SOURCE_PARTITION, SOURCE_OFFSET = "source-topic", "source-partition", "source-offset"
 
-@with_config(ConfigDict(extra="ignore", title="Transaction"))
+
+def _config(title: str, shown: list[dict[str, Any]]) -> ConfigDict:
+    return ConfigDict(extra="ignore", title=title, json_schema_extra={"examples": [*shown]})
+
+
+@with_config(_config("Transaction", examples.TRANSACTIONS))
 class Transaction(TypedDict):
     """A payment to be scored, on the input topic."""
 
@@ -43,7 +52,7 @@ class Transaction(TypedDict):
         Timestamp,
         Field(description="RFC 3339 with an offset; at most 24 h after the record's Kafka timestamp"),
     ]
-    is_vpn: NotRequired[Flag]
+    is_vpn: NotRequired[Annotated[Flag, Field(description="false if absent")]]
     merchant_id: NotRequired[Id | None]
 
 
@@ -56,7 +65,7 @@ class ScoreReason(TypedDict):
     effect: Annotated[float, Field(description="by how much lower the probability would be without it")]
 
 
-@with_config(ConfigDict(extra="ignore", title="FraudScore"))
+@with_config(_config("FraudScore", examples.SCORES))
 class FraudScore(TypedDict):
     """What the model says of one transaction; the record's headers name the input record it answers."""
 
@@ -81,7 +90,16 @@ class FraudScore(TypedDict):
     ]
 
 
-@with_config(ConfigDict(extra="ignore", title="FraudLabel"))
+@with_config(_config("FraudScoreHeaders", examples.SCORE_HEADERS))
+class FraudScoreHeaders(TypedDict):
+    """Headers of a score: the input record that it answers. Together they are what a score is counted by."""
+
+    source_topic: Annotated[str, Field(alias=SOURCE_TOPIC)]
+    source_partition: Annotated[str, Field(alias=SOURCE_PARTITION, pattern=_DIGITS)]
+    source_offset: Annotated[str, Field(alias=SOURCE_OFFSET, pattern=_DIGITS)]
+
+
+@with_config(_config("FraudLabel", examples.LABELS))
 class FraudLabel(TypedDict):
     """A verdict on a transaction: a chargeback or an analyst's, days later."""
 
@@ -91,25 +109,24 @@ class FraudLabel(TypedDict):
     labelled_at: Timestamp
 
 
-@with_config(ConfigDict(extra="ignore", title="DeadLetterHeaders"))
+@with_config(_config("DeadLetterHeaders", examples.DEAD_LETTER_HEADERS))
 class DeadLetterHeaders(TypedDict):
     """Headers of a record on the dead-letter topic; its key and value are the input's bytes as they were."""
 
     error: Annotated[str, Field(description="what is wrong and what to do, for a person")]
     reason: Annotated[str, Field(description="the same in one stable word, as in the metrics")]
     topic: str
-    partition: Annotated[str, Field(pattern=r"^\d+$")]
-    offset: Annotated[str, Field(pattern=r"^\d+$")]
-    timestamp: Annotated[str, Field(pattern=r"^-?\d+$", description="the record's Kafka timestamp, milliseconds")]
-    truncated: NotRequired[Annotated[str, Field(pattern=r"^\d+$", description="bytes that the value had")]]
+    partition: Annotated[str, Field(pattern=_DIGITS)]
+    offset: Annotated[str, Field(pattern=_DIGITS)]
+    timestamp: Annotated[str, Field(pattern=r"^-?[0-9]+$", description="the record's Kafka timestamp, milliseconds")]
+    truncated: NotRequired[Annotated[str, Field(pattern=_DIGITS, description="bytes that the value had")]]
 
 
 TRANSACTION = TypeAdapter(Transaction)
 FRAUD_SCORE = TypeAdapter(FraudScore)
 FRAUD_LABEL = TypeAdapter(FraudLabel)
-
-# headers of a score: the input record that it answers
-SOURCE_TOPIC, SOURCE_PARTITION, SOURCE_OFFSET = "source-topic", "source-partition", "source-offset"
+SCORE_HEADERS = TypeAdapter(FraudScoreHeaders)
+DEAD_LETTER_HEADERS = TypeAdapter(DeadLetterHeaders)
 
 _EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 
