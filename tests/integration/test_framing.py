@@ -11,13 +11,12 @@ import redis
 from confluent_kafka import Message
 
 from models.bundle import LoadedBundle
-from tests.archivers import Archiving, place
+from tests.archivers import ArchiverProcess
 from tests.framed import framed
 from tests.oracle import judge, read_topic, replay, wrong_windows
 from tests.scorers import Deployment
 from tests.topics import Topics
 from tests.traffic import Record, produce, traffic
-from training.archive import Kind
 
 pytestmark = pytest.mark.broker
 
@@ -55,8 +54,8 @@ def score_all(deployment: Deployment) -> None:
     assert scorer.stop() == 0
 
 
-def test_framed_payments_are_scored_recovered_rebuilt_and_archived_as_plain_ones(
-    deployment: Deployment, topics: Topics, bundle: LoadedBundle, tmp_path: Path
+def test_framed_payments_are_scored_recovered_and_rebuilt_as_plain_ones(
+    deployment: Deployment, bundle: LoadedBundle
 ) -> None:
     deployment.settings["TENFOLD_INPUT_FRAMING"] = "confluent"
     produce(deployment.bootstrap, deployment.input_topic, mixed(900, seed=1))
@@ -83,16 +82,31 @@ def test_framed_payments_are_scored_recovered_rebuilt_and_archived_as_plain_ones
     subprocess.run(command, env=deployment.environment(), check=True, capture_output=True)
     assert not wrong_windows(*windows)
 
-    labels = topics.create("fraud-labels", 1)
-    names = {Kind.TRANSACTIONS: deployment.input_topic, Kind.LABELS: labels, Kind.SCORES: deployment.output_topic}
-    archiving = Archiving(deployment.bootstrap, deployment.group_id, tmp_path, names, {"INPUT_FRAMING": "confluent"})
+
+def test_archiver_and_monitor_read_framed_payments_and_labels(
+    deployment: Deployment, topics: Topics, tmp_path: Path
+) -> None:
+    deployment.settings["TENFOLD_INPUT_FRAMING"] = "confluent"
+    deployment.settings["TENFOLD_LABELS_TOPIC"] = labels = topics.create("fraud-labels", 1)
     label = b'{"transaction_id":"t-1-1","user_id":"u","is_fraud":true,"labelled_at":"2026-01-01T10:00:00Z"}'
+    payments = list(mixed(300, seed=1))
+    good = sum(not record.bad for record in payments)
+    produce(deployment.bootstrap, deployment.input_topic, iter(payments))
     produce(deployment.bootstrap, labels, iter([Record(b"u", framed(label), bad=False)]))
-    archiver = archiving.archiver("--max-rows", "1")
-    archiver.wait_until(lambda: archiver.metric("tenfold_archive_rows_total") >= 2 * len(expected.scores) + 1)
-    assert archiver.stop() == 0
-    assert {place(row) for row in archiving.read(Kind.TRANSACTIONS)} == set(expected.scores)
-    assert [row["transaction_id"] for row in archiving.read(Kind.LABELS)] == ["t-1-1"]
+
+    def started(name: str, *command: str) -> ArchiverProcess:
+        environment = deployment.environment()
+        given = [f"{name}={value}" for name, value in environment.items() if name.startswith("TENFOLD_")]
+        whole = ["env", *given, sys.executable, "-m", "stream", *command]
+        return ArchiverProcess(whole, tmp_path / f"{name}.log", int(environment["TENFOLD_METRICS_PORT"]))
+
+    archiver = started("archiver", "archive", "run", "--archive", str(tmp_path / "archive"), "--max-rows", "1")
+    monitor = started("monitor", "monitor", "--to", str(tmp_path / "quality"))
+    archiver.wait_until(lambda: archiver.metric("tenfold_archive_rows_total") == good + 1)
+    monitor.wait_until(lambda: monitor.metric("tenfold_monitor_records_total") == len(payments) + 1)
+    assert archiver.metric("tenfold_archive_refused_records_total") == len(payments) - good
+    assert monitor.metric("tenfold_monitor_refused_records_total") == len(payments) - good
+    assert archiver.stop() == monitor.stop() == 0
 
 
 def test_where_framing_is_off_a_framed_payment_is_a_dead_letter_that_names_the_setting(deployment: Deployment) -> None:
