@@ -41,7 +41,7 @@ def document(settings: Settings, payloads: Mapping[str, Any], schemas: Mapping[s
         },
         "channels": _channels(settings),
         "operations": _operations(settings),
-        "components": {"messages": _messages(payloads), "schemas": dict(schemas)},
+        "components": {"messages": _messages(settings, payloads), "schemas": dict(schemas)},
     }
 
 
@@ -91,10 +91,15 @@ def _operations(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _messages(payloads: Mapping[str, Any]) -> dict[str, Any]:
+def _messages(settings: Settings, payloads: Mapping[str, Any]) -> dict[str, Any]:
+    placed = {
+        "murmur2": "; placed by murmur2, as Java does and librdkafka with partitioner=murmur2_random",
+        "crc32": "; placed by CRC32, as librdkafka does",
+        "any": "",
+    }[settings.partitioner]
     user = {
         "kafka": {
-            "key": {"type": "string", "description": "the user_id, in UTF-8; placed by murmur2"},
+            "key": {"type": "string", "description": f"the user_id, in UTF-8{placed}"},
             "bindingVersion": _BINDING_VERSION,
         }
     }
