@@ -96,6 +96,8 @@ class Archiving:
             row["kafka_timestamp"] = datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
             row["key"] = message.key().decode()
             if kind is Kind.SCORES:
+                if "reasons" in row:
+                    row["reasons"] = [reason["name"] for reason in row["reasons"]]
                 row["source_topic"] = headers["source-topic"].decode()
                 row |= {f"source_{name}": int(headers[f"source-{name}"]) for name in ("partition", "offset")}
             found[message.partition(), message.offset()] = row
