@@ -50,11 +50,16 @@ def was_added(admin: AdminClient, store: WindowStore, topic_id: str, partition: 
         KafkaException: the group's offsets are not to be had.
         redis.RedisError: Redis does not answer.
     """
-    key = f"tenfold:{{{store.group_id}:{store.topic}}}:{topic_id}:partitions"
+    key = begun_with_key(store, topic_id)
     if store.client.get(key) is None and not _has_begun(admin, store, range(count), call_s):
         store.client.set(key, count, nx=True)
     begun_with = cast("bytes | None", store.client.get(key))
     return begun_with is None or partition >= int(begun_with)
+
+
+def begun_with_key(store: WindowStore, topic_id: str) -> str:
+    """Return the key of the number of partitions that a group began with."""
+    return f"tenfold:{{{store.group_id}:{store.topic}}}:{topic_id}:partitions"
 
 
 def _has_begun(admin: AdminClient, store: WindowStore, partitions: Iterable[int], call_s: float) -> bool:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from models.bundle import starter
 from stream.cli import app
 
-COMMANDS = ["score", "demo", "simulate", "watch", "train", "topics create"]
+COMMANDS = ["score", "demo", "simulate", "watch", "train", "topics create", "doctor", "config"]
 
 
 def tenfold(*words: str, without: tuple[str, ...] = (), **settings: str) -> "subprocess.CompletedProcess[str]":

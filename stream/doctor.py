@@ -1,0 +1,157 @@
+"""``tenfold doctor``: look at everything that a scorer needs, and say what is wrong and what to do about it.
+
+It reads, and writes nothing but transactions that it aborts (:mod:`stream.doctor_rights`). Where a part is away, what
+depends on it is left out: one cause is one finding.
+"""
+
+import os
+import time
+from collections.abc import Sequence
+from contextlib import closing
+
+import redis
+from confluent_kafka import Consumer, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from models.spec import BundleSpec
+from models.window import SEQUENCE_LENGTH, WINDOW_MAX_AGE_MS
+from stream import doctor_marks, doctor_redis, doctor_rights, doctor_topics
+from stream.clients import common_config, open_client, reader_config
+from stream.doctor_finding import Finding, Severity, checked, error, is_forbidden
+from stream.doctor_model import check_archive, check_bundle, check_store
+from stream.doctor_settings import judge_settings, judge_ttl
+from stream.doctor_topics import Topic
+from stream.redis_client import RedisAwayError
+from stream.settings import Settings, mask_url
+from stream.window_store import WindowStore, open_store
+
+_MARKS = {Severity.OK: "ok", Severity.NOTE: "note", Severity.WARNING: "WARNING", Severity.ERROR: "ERROR"}
+_COLOURS = {Severity.OK: "green", Severity.NOTE: "cyan", Severity.WARNING: "yellow", Severity.ERROR: "bold red"}
+
+
+def examine(settings: Settings, users: int | None, *, write: bool) -> list[Finding]:
+    """Return what is found; ``users`` is how many are expected, ``write`` whether aborted transactions are tried.
+
+    Raises:
+        SettingsError: an option is refused by librdkafka or redis-py.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    findings = list(judge_settings(settings, cores))
+    proved, spec = check_bundle(settings)
+    findings += [*proved, *checked("model store", lambda: check_store(settings))]
+    findings += checked("archive", lambda: check_archive(settings))
+    store, of_redis = _look_at_redis(settings, users, spec)
+    findings += of_redis
+    with closing(open_client(Consumer, reader_config(settings))) as reader:
+        admin = open_client(AdminClient, common_config(settings))
+        findings += _look_at_kafka(reader, admin, store, settings, spec, cores, write=write)
+    if store is not None:
+        store.client.close()
+    return findings
+
+
+def exit_code(findings: Sequence[Finding], *, strict: bool) -> int:
+    """Return 1 if there is an error or, with ``strict``, a warning; else 0."""
+    return int(any(each.severity >= (Severity.WARNING if strict else Severity.ERROR) for each in findings))
+
+
+def report_lines(findings: Sequence[Finding]) -> list[str]:
+    """Return the findings as plain lines, the worst last, and a count."""
+    lines = []
+    for each in sorted(findings, key=lambda finding: finding.severity):
+        lines.append(f"{_MARKS[each.severity]:7} {each.code}: {each.what}")
+        lines += [f"        -> {each.fix}"] if each.fix else []
+    return [*lines, summary(findings)]
+
+
+def print_table(findings: Sequence[Finding]) -> None:
+    """Print the findings as a table, the worst last: a terminal shows its end."""
+    from rich.console import Console  # noqa: PLC0415 -- only for who looks at a terminal
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table("", "code", "found", "what to do", show_lines=True)
+    for each in sorted(findings, key=lambda finding: finding.severity):
+        mark = Text(_MARKS[each.severity], style=_COLOURS[each.severity])
+        table.add_row(mark, each.code, Text(each.what), Text(each.fix))
+    console = Console()
+    console.print(table)
+    console.print(summary(findings), highlight=False)
+
+
+def summary(findings: Sequence[Finding]) -> str:
+    """Return how many there are of each severity."""
+    counts = {severity: sum(each.severity is severity for each in findings) for severity in reversed(Severity)}
+    return ", ".join(f"{count} {severity.name.lower()}" for severity, count in counts.items())
+
+
+def _look_at_redis(
+    settings: Settings, users: int | None, spec: BundleSpec | None
+) -> tuple[WindowStore | None, list[Finding]]:
+    """Return the store, ``None`` if Redis does not answer."""
+    try:
+        store = open_store(settings, spec.sequence_length if spec else SEQUENCE_LENGTH)
+        store.ping()
+    except (RedisAwayError, redis.RedisError) as failed:
+        url = mask_url(settings.redis_url.get_secret_value())
+        return None, [error("redis-away", f"Redis at {url}: {failed}", "start it, or set TENFOLD_REDIS_URL")]
+    findings = checked("Redis", lambda: doctor_redis.check_redis(store.client, settings, users))
+    return store, findings + checked("Redis' clock", lambda: doctor_redis.check_clock(store.client))
+
+
+def _look_at_kafka(
+    reader: Consumer,
+    admin: AdminClient,
+    store: WindowStore | None,
+    settings: Settings,
+    spec: BundleSpec | None,
+    cores: int,
+    *,
+    write: bool,
+) -> list[Finding]:
+    topics = doctor_topics.look_at_topics(reader, admin, settings)
+    findings, found = list(topics.findings), topics.found
+    if not topics.brokers:
+        return findings
+    for topic in found.values():
+        findings += doctor_topics.judge_topic(topic, topics.brokers)
+    members, of_group = _members(admin, settings)
+    findings += of_group
+    source, dead_letters = found.get(settings.input_topic), found.get(settings.dlq_topic)
+    needed_ms = spec.window_max_age_ms if spec else WINDOW_MAX_AGE_MS
+    if source is not None:
+        findings += doctor_topics.judge_input(source, settings, cores, members or 0, needed_ms)
+        findings += judge_ttl(settings.window_ttl_days, needed_ms, source.retention_ms)
+        now_ms = time.time_ns() // 1_000_000
+        findings += checked("newest records", lambda: doctor_topics.check_timestamps(admin, source, now_ms))
+        findings += checked("reading", lambda: doctor_rights.check_reading(settings))
+        if dead_letters is not None:
+            findings += doctor_topics.judge_sizes(source, dead_letters)
+    if source is not None and store is not None and members is not None:
+        findings += checked("marks", lambda: _of_marks(reader, admin, store, settings, source, members))
+    if write and settings.delivery == "exactly-once":
+        outputs = [name for name in found if name != settings.input_topic]
+        commit = members == 0 and source is not None
+        findings += checked("writing", lambda: doctor_rights.check_writing(settings, outputs, commit=commit))
+    return findings
+
+
+def _members(admin: AdminClient, settings: Settings) -> tuple[int | None, list[Finding]]:
+    """Return how many scorers run, ``None`` if that is not to be had."""
+    try:
+        return doctor_marks.count_members(admin, settings.group_id), []
+    except KafkaException as failed:
+        if is_forbidden(failed.args[0]):
+            return None, [doctor_marks.refused_group(settings.group_id, failed)]
+        told = f"group {settings.group_id}: {failed.args[0].name()}"
+        return None, [error("check-failed", told, "mend that, and run the doctor again")]
+
+
+def _of_marks(
+    reader: Consumer, admin: AdminClient, store: WindowStore, settings: Settings, topic: Topic, members: int
+) -> list[Finding]:
+    standings = doctor_marks.look_at_partitions(reader, admin, store, settings, topic.partitions)
+    return [
+        *doctor_marks.judge_standings(standings, settings, members),
+        *doctor_marks.judge_keys(standings, settings),
+    ]

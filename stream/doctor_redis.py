@@ -1,0 +1,134 @@
+"""Redis: does it answer, keep what it is given, have room, and answer soon."""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import redis
+
+from stream.doctor_finding import Finding, error, note, ok, warning
+from stream.redis_client import Client, primaries
+from stream.settings import Settings
+
+WINDOW_BYTES = 529  # of Redis' memory: a full window, its key and their overhead (docs/capacity.md)
+_PINGS = 200
+_SLOW_MS = 5.0  # for half of the round trips: a micro-batch makes two
+_SKEW_S = 1.0
+_FULL = 0.8
+
+
+def check_redis(client: Client, settings: Settings, users: int | None) -> Iterator[Finding]:
+    """Yield what is found on every server that is written to; ``users`` is how many are expected.
+
+    Raises:
+        redis.RedisError: one of them does not answer.
+    """
+    servers = primaries(client)
+    for server in servers:
+        info = server.info()
+        yield from judge_server(info, allow_eviction=settings.allow_eviction)
+        yield from judge_memory(info, server.dbsize(), -(-users // len(servers)) if users else None)
+        yield from judge_latency(_round_trips_ms(server))
+    if isinstance(client, redis.Redis) and client.info("cluster").get("cluster_enabled"):
+        yield warning(
+            "redis-is-cluster",
+            "Redis is a cluster, and asked as one server",
+            "begin TENFOLD_REDIS_URL with redis+cluster://",
+        )
+
+
+def judge_server(info: Mapping[str, Any], *, allow_eviction: bool) -> Iterator[Finding]:
+    """Yield what ``INFO`` says of one server."""
+    yield ok("redis", f"Redis {info['redis_version']} answers")
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction" and not allow_eviction:
+        yield error(
+            "redis-evicts",
+            f"maxmemory-policy is {policy}: when its memory is full Redis drops windows, and scores are then wrong",
+            "CONFIG SET maxmemory-policy noeviction, and the same in its configuration",
+        )
+    if info.get("role") == "slave":
+        yield error("redis-replica", "this Redis is a replica", "name the primary in TENFOLD_REDIS_URL, or Sentinel")
+    if info.get("loading"):
+        yield warning("redis-loading", "Redis is still loading its data", "wait until it has")
+    if info.get("aof_last_write_status", "ok") != "ok" or info.get("rdb_last_bgsave_status", "ok") != "ok":
+        yield error("redis-cannot-persist", "Redis' last write to disk failed, and it may refuse writes", "see its log")
+    if not info.get("aof_enabled"):
+        yield note(
+            "redis-not-persistent",
+            "Redis has no append-only file: when it restarts, windows go back to its last snapshot or are empty, and "
+            "are brought forward or rebuilt from log and archive",
+        )
+    if info.get("role") == "master" and not info.get("connected_slaves"):
+        yield note("redis-no-replica", "Redis has no replica: while it is away nothing is scored")
+
+
+def judge_memory(info: Mapping[str, Any], keys: int, users: int | None) -> Iterator[Finding]:
+    """Yield whether the windows fit: those of ``users`` if given, else what is there now, of ``keys``."""
+    maxmemory = int(info.get("maxmemory") or 0)
+    most, whose = (
+        (maxmemory, "maxmemory") if maxmemory else (int(info.get("total_system_memory") or 0), "its machine's memory")
+    )
+    used = int(info["used_memory"])
+    if users is not None:
+        used, told = users * WINDOW_BYTES, f"{users:,} users need {_mib(users * WINDOW_BYTES)}"
+    else:
+        told = f"Redis uses {_mib(used)} for {keys:,} keys"
+    if not most:
+        yield note("redis-memory", f"{told}; how much it has, it does not say")
+    elif used > most:
+        yield error("redis-too-small", f"{told}, and {whose} is {_mib(most)}", "give it more memory, or more nodes")
+    elif used > _FULL * most:
+        yield warning("redis-nearly-full", f"{told} of {_mib(most)} ({whose})", "give it more memory, or more nodes")
+    else:
+        yield ok("redis-memory", f"{told} of {_mib(most)} ({whose})")
+
+
+def judge_latency(round_trips_ms: list[float]) -> Iterator[Finding]:
+    """Yield how long Redis takes to answer."""
+    p50, p99 = np.percentile(round_trips_ms, (50, 99))
+    told = f"{len(round_trips_ms)} pings of Redis: p50 {p50:.2f} ms, p99 {p99:.2f} ms"
+    if p50 > _SLOW_MS:
+        yield warning("redis-slow", told, "run the scorer in Redis' zone: each micro-batch makes two round trips")
+    else:
+        yield ok("redis-latency", told)
+
+
+def check_clock(client: Client) -> Iterator[Finding]:
+    """Yield how far Redis' clock is from this machine's.
+
+    Raises:
+        redis.RedisError: it does not say.
+    """
+    for server in primaries(client):
+        before = time.time()
+        seconds, microseconds = server.time()
+        after = time.time()
+        yield from judge_skew(seconds + microseconds / 1e6, before, after)
+
+
+def judge_skew(theirs: float, before: float, after: float) -> Iterator[Finding]:
+    """Yield whether two clocks agree; theirs was read between the instants ``before`` and ``after`` of ours, all s."""
+    skew = max(before - theirs, theirs - after, 0.0)
+    if skew > _SKEW_S:
+        yield warning(
+            "clock-skew",
+            f"Redis' clock and this machine's differ by {skew:.1f} s: latencies and ends of suppressions are wrong",
+            "let both follow NTP",
+        )
+    else:
+        yield ok("clock", "Redis' clock and this machine's agree")
+
+
+def _round_trips_ms(server: redis.Redis) -> list[float]:
+    taken = []
+    for _ in range(_PINGS):
+        begun = time.perf_counter()
+        server.ping()
+        taken.append((time.perf_counter() - begun) * 1000)
+    return taken
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"

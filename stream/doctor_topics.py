@@ -1,0 +1,201 @@
+"""The topics: are they there, do they keep what they must, and do they survive a broker."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    ConfigResource,
+    OffsetSpec,
+    ResourceType,
+)
+
+from stream.clients import why_away
+from stream.doctor_finding import Finding, error, is_forbidden, note, ok, warning
+from stream.settings import Settings
+
+_CALL_S = 10.0
+_DAY_MS = 86_400_000
+_AHEAD_MS = 5_000
+
+
+class Topic(NamedTuple):
+    """What Kafka says of a topic. ``config`` is ``None`` where this account may not ask for it."""
+
+    name: str
+    partitions: int
+    replicas: int
+    leaderless: Sequence[int]
+    config: Mapping[str, str] | None
+
+    @property
+    def retention_ms(self) -> int | None:
+        """How long records are kept; ``None`` if for ever, or not known."""
+        value = int((self.config or {}).get("retention.ms", -1))
+        return None if value < 0 else value
+
+
+class Topics(NamedTuple):
+    """What was found."""
+
+    findings: list[Finding]
+    found: dict[str, Topic]
+    brokers: int
+
+
+def look_at_topics(reader: Consumer, admin: AdminClient, settings: Settings) -> Topics:
+    """Ask for the topics that the scorer reads and writes; nothing is judged but that they are there."""
+    try:
+        brokers = len(reader.list_topics(timeout=_CALL_S).brokers)
+    except KafkaException as failed:
+        why = why_away(reader, failed.args[0])
+        fix = "start it, or set TENFOLD_BOOTSTRAP_SERVERS and TENFOLD_KAFKA__…"
+        return Topics([error("kafka-away", f"Kafka at {settings.bootstrap_servers}: {why}", fix)], {}, 0)
+    findings = [ok("kafka", f"Kafka at {settings.bootstrap_servers} answers, {brokers} brokers")]
+    found = {}
+    for name in (settings.input_topic, settings.output_topic, settings.dlq_topic):
+        told = reader.list_topics(name, _CALL_S).topics[name]
+        if told.error is not None and is_forbidden(told.error):
+            findings.append(_forbidden_topic(name, settings))
+        elif not told.partitions:
+            findings.append(error("topic-missing", f"no topic {name}", "create it with `tenfold topics create`"))
+        else:
+            parts = told.partitions.values()
+            replicas = min(len(each.replicas) for each in parts)
+            leaderless = [each.id for each in parts if each.leader < 0]
+            found[name] = Topic(name, len(parts), replicas, leaderless, _config(admin, name))
+    return Topics(findings, found, brokers)
+
+
+def judge_topic(topic: Topic, brokers: int) -> Iterator[Finding]:
+    """Yield whether a topic survives the loss of a broker; pure."""
+    if topic.leaderless:
+        yield error(
+            "no-leader",
+            f"{topic.name} has no leader for partitions {', '.join(map(str, topic.leaderless))}",
+            "bring the brokers back that have them",
+        )
+    if topic.replicas == 1 and brokers > 1:
+        yield warning("one-replica", f"{topic.name} has one replica on {brokers} brokers", "give it three")
+    elif topic.replicas == 1:
+        yield note("one-broker", f"{topic.name} is on one broker: while it is away nothing is scored")
+    if topic.config is None:
+        yield note(
+            "not-seen",
+            f"{topic.name}: this account may not ask for its configuration",
+            "look again with an administrator's account",
+        )
+        return
+    least = int(topic.config.get("min.insync.replicas", 1))
+    if least > topic.replicas:
+        yield error(
+            "too-few-replicas",
+            f"{topic.name} asks for {least} replicas in sync and has {topic.replicas}: nothing can be written",
+            "lower min.insync.replicas, or add replicas",
+        )
+    elif topic.replicas > 1 and least == topic.replicas:
+        yield warning(
+            "insync-tight",
+            f"{topic.name} has {topic.replicas} replicas and needs all in sync: one broker away stops it",
+            "set min.insync.replicas to one less",
+        )
+    elif topic.replicas > 1 and least == 1:
+        yield warning(
+            "insync-loose",
+            f"{topic.name} takes records that one replica has: losing that broker may lose them",
+            "set min.insync.replicas to 2",
+        )
+    if "compact" in topic.config.get("cleanup.policy", "delete"):
+        yield error(
+            "compacted",
+            f"{topic.name} is compacted: of each user only the last record stays",
+            "set cleanup.policy to delete",
+        )
+
+
+def judge_input(topic: Topic, settings: Settings, cores: int, members: int, needed_ms: int) -> Iterator[Finding]:
+    """Yield whether the input can be shared out, and keeps what a rebuild needs: ``needed_ms`` of the past; pure."""
+    if topic.partitions == 1:
+        yield warning(
+            "one-partition",
+            f"{topic.name} has one partition: one scorer at most, and partitions that are added later move users",
+            "add partitions while there are few users (docs/operations.md, Adding partitions)",
+        )
+    elif topic.partitions < cores:
+        yield note("few-partitions", f"{topic.name} has {topic.partitions} partitions; this machine has {cores} cores")
+    if members > topic.partitions:
+        yield warning(
+            "idle-scorers",
+            f"{members} scorers share {topic.partitions} partitions: {members - topic.partitions} have nothing to do",
+            "stop those, or add partitions",
+        )
+    if topic.config is None:
+        return
+    retention_ms = topic.retention_ms
+    kept_bytes = int(topic.config.get("retention.bytes", -1))
+    if settings.archive:
+        yield ok("retention", "what the input topic no longer has is rebuilt from the archive")
+    elif retention_ms is not None and retention_ms < needed_ms:
+        yield warning(
+            "retention-short",
+            f"{topic.name} keeps {retention_ms / _DAY_MS:g} days and windows reach back {needed_ms / _DAY_MS:g}: after "
+            "a loss of Redis they would lack what is older",
+            "set TENFOLD_ARCHIVE and run `tenfold archive run`, or raise retention.ms",
+        )
+    elif kept_bytes >= 0:
+        yield warning(
+            "retention-bytes",
+            f"{topic.name} keeps {kept_bytes:,} bytes a partition, however few days that is",
+            "set TENFOLD_ARCHIVE and run `tenfold archive run`, or take retention.bytes away",
+        )
+    else:
+        yield ok("retention", f"{topic.name} keeps what a rebuild needs")
+
+
+def judge_sizes(source: Topic, dead_letters: Topic) -> Iterator[Finding]:
+    """Yield whether a dead letter fits: it is its input and the reason; pure."""
+    if source.config is None or dead_letters.config is None:
+        return
+    largest, fits = (int(each.config["max.message.bytes"]) for each in (source, dead_letters) if each.config)
+    if fits <= largest:
+        yield warning(
+            "dead-letters-cut",
+            f"{dead_letters.name} takes {fits:,} bytes and {source.name} {largest:,}: a large dead letter is cut",
+            f"set max.message.bytes of {dead_letters.name} to {2 * largest}",
+        )
+
+
+def check_timestamps(admin: AdminClient, topic: Topic, now_ms: int) -> Iterator[Finding]:
+    """Yield whether the input's newest record is of this machine's past.
+
+    Raises:
+        KafkaException: Kafka does not say.
+    """
+    newest = OffsetSpec.max_timestamp()  # type: ignore[no-untyped-call]
+    asked = {TopicPartition(topic.name, each): newest for each in range(topic.partitions)}
+    answers = admin.list_offsets(asked, request_timeout=_CALL_S).values()
+    newest_ms = max(answer.result().timestamp for answer in answers)
+    if newest_ms > now_ms + _AHEAD_MS:
+        yield warning(
+            "records-of-the-future",
+            f"{topic.name} has a record that is {(newest_ms - now_ms) / 1000:.0f} s ahead of this machine's clock",
+            "let producers, brokers and this machine follow NTP",
+        )
+
+
+def _config(admin: AdminClient, name: str) -> dict[str, str] | None:
+    resource = ConfigResource(ResourceType.TOPIC, name)
+    try:
+        entries = admin.describe_configs([resource], request_timeout=_CALL_S)[resource].result()
+    except KafkaException as failed:
+        cause: KafkaError = failed.args[0]
+        if is_forbidden(cause):
+            return None
+        raise
+    return {key: entry.value for key, entry in entries.items() if entry.value is not None}
+
+
+def _forbidden_topic(name: str, settings: Settings) -> Finding:
+    operation = "Read" if name == settings.input_topic else "Write"
+    return error("no-right", f"this account may not see topic {name}", f"allow {operation} on it (deploy/acls.md)")

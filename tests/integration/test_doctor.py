@@ -1,0 +1,210 @@
+"""``tenfold doctor`` on a real Kafka and a real Redis: in order it warns of nothing, and what is broken it names."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
+
+from stream.doctor import examine
+from stream.doctor_finding import Finding, Severity
+from stream.settings import Settings
+from tests.brokers import RedisServer
+from tests.bundles import make_bundle
+from tests.conftest import GivenKafka, OwnKafka
+from tests.processes import free_port
+from tests.scorers import Deployment
+from tests.topics import Topics
+from tests.traffic import produce, traffic
+
+pytestmark = pytest.mark.broker
+
+DAY_MS = 86_400_000
+
+
+@pytest.fixture
+def healthy(
+    topics: Topics, kafka: OwnKafka | GivenKafka, redis_url: str, group_id: str, tmp_path: Path
+) -> Callable[..., Deployment]:
+    """Make a deployment as the documentation wants it; what it is given is wrong with it."""
+
+    def make(partitions: int = 3, dlq_bytes: int = 2_097_176, **of_input: str) -> Deployment:
+        return Deployment(
+            kafka.bootstrap,
+            redis_url,
+            group_id,
+            tmp_path,
+            topics.create("transactions", partitions, {"retention.ms": "-1", **of_input}),
+            topics.create("fraud-scores", partitions),
+            topics.create("transactions.dlq", 1, {"max.message.bytes": str(dlq_bytes)}),
+            {"TENFOLD_MODEL_STORE": str(tmp_path / "store"), "TENFOLD_ARCHIVE": ""},
+        )
+
+    return make
+
+
+def looked_at(deployment: Deployment, *, write: bool = True, users: int | None = None, **changes: str) -> list[Finding]:
+    given = {
+        "bootstrap_servers": deployment.bootstrap,
+        "redis_url": deployment.redis_url,
+        "group_id": deployment.group_id,
+        "input_topic": deployment.input_topic,
+        "output_topic": deployment.output_topic,
+        "dlq_topic": deployment.dlq_topic,
+        "model_store": deployment.directory / "store",
+        **changes,
+    }
+    return examine(Settings(**given), users, write=write)  # type: ignore[arg-type]
+
+
+def bad(findings: list[Finding]) -> list[str]:
+    return sorted(each.code for each in findings if each.severity >= Severity.WARNING)
+
+
+def codes(findings: list[Finding]) -> set[str]:
+    return {each.code for each in findings}
+
+
+def doctor(deployment: Deployment, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: PLW1510 -- the exit code is looked at
+        [sys.executable, "-m", "stream", "doctor", *arguments],
+        env=deployment.environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_in_order_it_warns_of_nothing_and_leaves_nothing(healthy: Callable[..., Deployment]) -> None:
+    deployment = healthy()
+    findings = looked_at(deployment)
+
+    assert bad(findings) == [], findings
+    assert {"kafka", "redis", "bundle", "may-read", "may-write", "retention", "start-fresh-group"} <= codes(findings)
+    with redis.Redis.from_url(deployment.redis_url) as client:
+        assert client.dbsize() == 0
+    reader = Consumer(
+        {
+            "bootstrap.servers": deployment.bootstrap,
+            "group.id": deployment.group_id,
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+        }
+    )
+    reader.assign(
+        [TopicPartition(topic, 0, OFFSET_BEGINNING) for topic in (deployment.output_topic, deployment.dlq_topic)]
+    )
+    read = [reader.poll(60) for _ in range(2)]
+    assert all(message is not None and message.error() is not None for message in read)  # their ends, and no record
+    assert [each.offset for each in reader.committed([TopicPartition(deployment.input_topic, 0)], 60)] == [-1001]
+    reader.close()
+
+
+def test_without_writing_the_outputs_stay_untouched(healthy: Callable[..., Deployment]) -> None:
+    deployment = healthy()
+    findings = looked_at(deployment, write=False)
+
+    assert "may-write" not in codes(findings)
+    reader = Consumer({"bootstrap.servers": deployment.bootstrap, "group.id": "looks"})
+    assert reader.get_watermark_offsets(TopicPartition(deployment.output_topic, 0), 60) == (0, 0)
+    reader.close()
+
+
+def test_a_redis_that_was_emptied_is_told_before_the_start(healthy: Callable[..., Deployment]) -> None:
+    deployment = healthy()
+    produce(deployment.bootstrap, deployment.input_topic, traffic(300, users=20, seed=1))
+    scorer = deployment.scorer()
+    deployment.wait_until_scored([scorer])
+    running = looked_at(deployment)
+    assert bad(running) == [], running
+    assert "1 scorers run" in next(each.what for each in running if each.code == "lag")
+    assert scorer.stop() == 0
+
+    assert "start-none" in codes(looked_at(deployment))
+    with redis.Redis.from_url(deployment.redis_url) as client:
+        client.flushall()
+    [finding] = [each for each in looked_at(deployment) if each.severity >= Severity.WARNING]
+    assert finding.code == "start-windows-lost"
+    assert "would rebuild 3 partitions (0, 1, 2) from the log" in finding.what
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ({"partitions": 1}, "one-partition"),
+        ({"retention.ms": str(7 * DAY_MS)}, "retention-short"),
+        ({"retention.bytes": "1000000000"}, "retention-bytes"),
+        ({"cleanup.policy": "compact"}, "compacted"),
+        ({"dlq_bytes": 1_048_588}, "dead-letters-cut"),
+    ],
+)
+def test_a_topic_that_is_wrong_is_one_finding(
+    healthy: Callable[..., Deployment], wrong: dict[str, object], code: str
+) -> None:
+    assert bad(looked_at(healthy(**wrong), write=False)) == [code]
+
+
+def test_a_topic_that_is_not_there_is_one_finding_and_exit_code_1(healthy: Callable[..., Deployment]) -> None:
+    deployment = healthy()
+    deployment.output_topic = "never-made"
+    done = doctor(deployment, "--json", "--no-write")
+
+    assert done.returncode == 1
+    findings = json.loads(done.stdout)
+    assert [each["code"] for each in findings if each["severity"] in {"warning", "error"}] == ["topic-missing"]
+    assert "Traceback" not in done.stderr
+
+
+def test_warnings_fail_only_if_strict(healthy: Callable[..., Deployment]) -> None:
+    deployment = healthy(partitions=1)
+
+    lenient = doctor(deployment, "--no-write")
+    assert lenient.returncode == 0, lenient.stdout + lenient.stderr
+    assert lenient.stdout.splitlines()[-1].startswith("0 error, 1 warning")
+    assert doctor(deployment, "--no-write", "--strict").returncode == 1
+
+
+def test_an_evicting_redis_is_one_finding(healthy: Callable[..., Deployment], own_redis: RedisServer) -> None:
+    own_redis.start("--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru")
+
+    assert bad(looked_at(healthy(), write=False, redis_url=own_redis.url)) == ["redis-evicts"]
+
+
+def test_a_redis_without_room_for_the_users_is_one_finding(
+    healthy: Callable[..., Deployment], own_redis: RedisServer
+) -> None:
+    deployment = healthy()
+    own_redis.start("--maxmemory", "64mb")
+
+    assert bad(looked_at(deployment, write=False, redis_url=own_redis.url, users=1_000_000)) == ["redis-too-small"]
+    assert bad(looked_at(deployment, write=False, redis_url=own_redis.url, users=10_000)) == []
+
+
+def test_a_changed_bundle_is_one_finding(healthy: Callable[..., Deployment], tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "changed")
+    file = bundle / "model.onnx"
+    file.chmod(0o644)
+    file.write_bytes(file.read_bytes() + b"x")
+
+    assert bad(looked_at(healthy(), write=False, model=str(bundle))) == ["bundle-refused"]
+
+
+def test_what_is_away_is_one_finding_each(healthy: Callable[..., Deployment]) -> None:
+    deployment, nobody = healthy(), f"127.0.0.1:{free_port()}"
+
+    assert bad(looked_at(deployment, redis_url=f"redis://{nobody}/0", write=False)) == ["redis-away"]
+    assert bad(looked_at(deployment, bootstrap_servers=nobody)) == ["kafka-away"]
+
+
+def test_a_record_of_the_future_is_one_finding(healthy: Callable[..., Deployment]) -> None:
+    deployment = healthy()
+    producer = Producer({"bootstrap.servers": deployment.bootstrap})
+    producer.produce(deployment.input_topic, b"{}", b"user", timestamp=int(time.time() * 1000) + 1_800_000)
+    assert producer.flush(60) == 0
+
+    assert bad(looked_at(deployment, write=False)) == ["records-of-the-future"]
