@@ -18,7 +18,7 @@ from models.window import SEQUENCE_LENGTH, WINDOW_MAX_AGE_MS
 from stream import doctor_marks, doctor_redis, doctor_rights, doctor_topics
 from stream.clients import common_config, open_client, reader_config
 from stream.doctor_finding import Finding, Severity, checked, error, is_forbidden
-from stream.doctor_model import check_archive, check_bundle, check_store
+from stream.doctor_model import check_archive, check_bundle, check_store, has_challenger
 from stream.doctor_settings import judge_settings, judge_ttl
 from stream.doctor_topics import Topic
 from stream.redis_client import RedisAwayError
@@ -109,7 +109,10 @@ def _look_at_kafka(
     *,
     write: bool,
 ) -> list[Finding]:
-    topics = doctor_topics.look_at_topics(reader, admin, settings)
+    names = [settings.input_topic, settings.output_topic, settings.dlq_topic]
+    if has_challenger(settings):
+        names.append(settings.shadow_topic)
+    topics = doctor_topics.look_at_topics(reader, admin, settings, names)
     findings, found = list(topics.findings), topics.found
     if not topics.brokers:
         return findings

@@ -47,6 +47,11 @@ def check_store(settings: Settings) -> Iterator[Finding]:
         yield warning("challenger-refused", str(failed), "`tenfold models shadow --off`, or copy the bundle again")
 
 
+def has_challenger(settings: Settings) -> bool:
+    """Return whether a scorer would score with a challenger, into a topic of its own."""
+    return settings.model is None and (settings.model_store / "challenger").exists()
+
+
 def check_archive(settings: Settings) -> Iterator[Finding]:
     """Yield whether a rebuild could read the archive.
 

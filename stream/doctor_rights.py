@@ -10,7 +10,7 @@ from stream.clients import open_client, reader_config, transactional_config
 from stream.doctor_finding import Finding, error, is_forbidden, ok
 from stream.settings import Settings
 
-_CALL_S = 15.0
+_CALL_S = 30.0
 _NAME = "doctor"  # always the same, so that at most one transactional id is left in Kafka's memory
 _MARK: dict[str, str | bytes | None] = {"tenfold-doctor": b"aborted"}
 

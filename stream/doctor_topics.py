@@ -44,8 +44,8 @@ class Topics(NamedTuple):
     brokers: int
 
 
-def look_at_topics(reader: Consumer, admin: AdminClient, settings: Settings) -> Topics:
-    """Ask for the topics that the scorer reads and writes; nothing is judged but that they are there."""
+def look_at_topics(reader: Consumer, admin: AdminClient, settings: Settings, names: Sequence[str]) -> Topics:
+    """Ask for the topics ``names``; nothing is judged but that they are there."""
     try:
         brokers = len(reader.list_topics(timeout=_CALL_S).brokers)
     except KafkaException as failed:
@@ -54,7 +54,7 @@ def look_at_topics(reader: Consumer, admin: AdminClient, settings: Settings) -> 
         return Topics([error("kafka-away", f"Kafka at {settings.bootstrap_servers}: {why}", fix)], {}, 0)
     findings = [ok("kafka", f"Kafka at {settings.bootstrap_servers} answers, {brokers} brokers")]
     found = {}
-    for name in (settings.input_topic, settings.output_topic, settings.dlq_topic):
+    for name in names:
         told = reader.list_topics(name, _CALL_S).topics[name]
         if told.error is not None and is_forbidden(told.error):
             findings.append(_forbidden_topic(name, settings))
