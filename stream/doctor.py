@@ -112,7 +112,10 @@ def _look_at_kafka(
     names = [settings.input_topic, settings.output_topic, settings.dlq_topic]
     if has_challenger(settings):
         names.append(settings.shadow_topic)
-    topics = doctor_topics.look_at_topics(reader, admin, settings, names)
+    try:
+        topics = doctor_topics.look_at_topics(reader, admin, settings, names)
+    except KafkaException as failed:
+        return [_unanswered("the topics", failed)]
     findings, found = list(topics.findings), topics.found
     if not topics.brokers:
         return findings
@@ -146,8 +149,13 @@ def _members(admin: AdminClient, settings: Settings) -> tuple[int | None, list[F
     except KafkaException as failed:
         if is_forbidden(failed.args[0]):
             return None, [doctor_marks.refused_group(settings.group_id, failed)]
-        told = f"group {settings.group_id}: {failed.args[0].name()}"
-        return None, [error("check-failed", told, "mend that, and run the doctor again")]
+        return None, [_unanswered(f"group {settings.group_id}", failed)]
+
+
+def _unanswered(subject: str, failed: KafkaException) -> Finding:
+    cause = failed.args[0]
+    told = f"{subject}: could not be looked at (Kafka: {cause.name()}, {cause.str()})"
+    return error("check-failed", told, "mend that, and run the doctor again")
 
 
 def _of_marks(

@@ -17,7 +17,7 @@ def check_bundle(settings: Settings) -> tuple[list[Finding], BundleSpec | None]:
         loaded = load_bundle(
             resolve_model(settings.model, settings.model_store), settings.runtime, settings.runtime_threads
         )
-    except (BundleError, MissingRuntimeError) as failed:
+    except (BundleError, MissingRuntimeError, OSError) as failed:
         fix = "put it right as it says, or `tenfold models rollback`; a running scorer goes on with the one it has"
         return [error("bundle-refused", str(failed), fix)], None
     spec = loaded.spec

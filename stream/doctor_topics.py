@@ -155,10 +155,9 @@ def judge_input(topic: Topic, settings: Settings, cores: int, members: int, need
 
 def judge_sizes(source: Topic, dead_letters: Topic) -> Iterator[Finding]:
     """Yield whether a dead letter fits: it is its input and the reason; pure."""
-    if source.config is None or dead_letters.config is None:
-        return
-    largest, fits = (int(each.config["max.message.bytes"]) for each in (source, dead_letters) if each.config)
-    if fits <= largest:
+    name = "max.message.bytes"
+    largest, fits = (int((each.config or {}).get(name, 0)) for each in (source, dead_letters))  # 0: not to be seen
+    if 0 < fits <= largest:
         yield warning(
             "dead-letters-cut",
             f"{dead_letters.name} takes {fits:,} bytes and {source.name} {largest:,}: a large dead letter is cut",
