@@ -171,6 +171,23 @@ def test_one_that_was_late_rests_three_times_as_long_as_it_took() -> None:
     assert [json.loads(value)["window_length"] for value in bench.publisher.shadowed] == [1, 3]
 
 
+def test_it_misses_no_batch_after_a_pause_and_every_other_one_without() -> None:
+    def take_its_time() -> None:
+        bench.now += 10
+
+    bench = ShadowBench(Challenger(take_its_time))
+    for amount in range(1, 5):
+        bench.through(amount)
+        bench.now += 10
+    assert len(bench.publisher.shadowed) == 4
+    for amount in range(5, 9):
+        before = len(bench.publisher.shadowed)
+        bench.through(amount)
+        bench.now += 10 * (len(bench.publisher.shadowed) == before)  # that of the champion alone, for it rests
+    assert [json.loads(value)["window_length"] for value in bench.publisher.shadowed] == [1, 2, 3, 4, 5, 7]
+    assert bench.counted("shadow_dropped") == {"busy": 2}
+
+
 def test_a_topic_that_refuses_its_scores_ends_it_and_not_the_champion(beside: bool) -> None:
     bench = ShadowBench(Challenger(), beside=beside)
     refused = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
