@@ -25,6 +25,9 @@ _GRACE_S = 3.0  # by which a call may be late
 _PATIENCE_S = 2 * TRANSACTION_TIMEOUT_MS / 1000  # by then the broker has ended the transaction itself
 _STOPPING_S = 3.0
 
+#: Of a record that was not refused itself: the transaction that it is part of is over.
+_PURGED = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}
+
 Offsets = Mapping[int, int]  # partition -> next offset to read
 
 
@@ -99,7 +102,7 @@ class _Outbox:
                 self._produce_one(topic, output, give_up)
 
     def not_published(self, cause: KafkaError) -> NotPublishedError:
-        if self.refused is None:
+        if self.refused is None or self.refused.code() in _PURGED:
             return NotPublishedError(cause)
         return NotPublishedError(self.refused, refused=True, shadow=self.refused_topic == self._topics[-1])
 
@@ -131,7 +134,7 @@ class _Outbox:
                 return
 
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
-        if error is not None and (self.refused is None or self.refused.code() == KafkaError._PURGE_QUEUE):
+        if error is not None and (self.refused is None or self.refused.code() in _PURGED):
             self.refused, self.refused_topic = error, message.topic()
 
 
@@ -176,9 +179,8 @@ class TransactionalPublisher:
             raise ProducerLostError(KafkaError(KafkaError._QUEUE_FULL)) from None
         except KafkaException as error:
             cause: KafkaError = error.args[0]
-            not_published = outbox.not_published(cause)
-            self._abort(producer, cause)
-            raise not_published from None
+            self._abort(producer, cause)  # it waits for the delivery reports: which record was refused, if one was
+            raise outbox.not_published(cause) from None
         self._outboxes.rotate()
 
     def close(self) -> None:

@@ -117,7 +117,8 @@ def test_a_missing_broker_is_named_with_what_to_do(deployment: Deployment) -> No
 
 
 def test_topics_are_created_once(deployment: Deployment) -> None:
-    names = {f"TENFOLD_{name}_TOPIC": f"{deployment.group_id}-{name}" for name in ("INPUT", "OUTPUT", "DLQ", "LABELS")}
+    kinds = ("INPUT", "OUTPUT", "DLQ", "LABELS", "SHADOW")
+    names = {f"TENFOLD_{name}_TOPIC": f"{deployment.group_id}-{name}" for name in kinds}
     first = run(deployment, "topics", "create", "--partitions", "2", "--json", **names)
     second = run(deployment, "topics", "create", "--partitions", "2", "--json", **names)
 
