@@ -4,10 +4,10 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from models.durable import append_line, whole_lines
-from models.switches import HistoryError
+from models.durable import append_line
+from models.switches import read_lines
 
 DECISIONS = "decisions.jsonl"
 
@@ -80,17 +80,6 @@ def read_decisions(store: Path) -> tuple[list[Decision], bool]:
     """Return the decisions, oldest first, and whether a crash left part of one more, upon which nothing was switched.
 
     Raises:
-        HistoryError: a line cannot be read; the message has its number.
+        models.switches.HistoryError: a line cannot be read; the message has its number.
     """
-    lines, torn = whole_lines(store / DECISIONS)
-    decisions = []
-    for number, line in enumerate(lines, 1):
-        try:
-            decisions.append(Decision.model_validate_json(line))
-        except ValidationError as error:
-            what = error.errors()[0]
-            raise HistoryError(
-                f"{store / DECISIONS} line {number} is not a decision ({what['msg']}): restore the file from a copy, "
-                "or move it away; the pointers stay as they are"
-            ) from None
-    return decisions, torn
+    return read_lines(store / DECISIONS, Decision)

@@ -6,7 +6,7 @@ switch, but what the next one found: ``before``, and for the last one the pointe
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
@@ -15,6 +15,8 @@ from models.durable import append_line, whole_lines
 HISTORY = "history.jsonl"
 
 Pointer = Literal["champion", "challenger"]
+
+Line = TypeVar("Line", bound=BaseModel)
 
 
 class HistoryError(ValueError):
@@ -45,18 +47,27 @@ def read_history(store: Path) -> tuple[list[Switch], bool]:
     Raises:
         HistoryError: a line cannot be read; the message has its number.
     """
-    lines, torn = whole_lines(store / HISTORY)
-    switches = []
+    return read_lines(store / HISTORY, Switch)
+
+
+def read_lines(path: Path, kind: type[Line]) -> tuple[list[Line], bool]:
+    """Return the lines of a history, oldest first, and whether a crash left part of one more.
+
+    Raises:
+        HistoryError: a line cannot be read; the message has its number.
+    """
+    lines, torn = whole_lines(path)
+    found = []
     for number, line in enumerate(lines, 1):
         try:
-            switches.append(Switch.model_validate_json(line))
+            found.append(kind.model_validate_json(line))
         except ValidationError as error:
             what = error.errors()[0]
             raise HistoryError(
-                f"{store / HISTORY} line {number} is not a switch ({what['msg']}): restore the file from a copy, "
+                f"{path} line {number} is not a {kind.__name__.lower()} ({what['msg']}): restore the file from a copy, "
                 "or move it away; the pointers stay as they are"
             ) from None
-    return switches, torn
+    return found, torn
 
 
 def discrepancy(switches: Sequence[Switch], pointer: Pointer, named: str | None) -> str | None:

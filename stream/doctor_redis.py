@@ -8,7 +8,7 @@ import numpy as np
 import redis
 
 from stream.doctor_finding import Finding, error, note, ok, warning
-from stream.redis_client import Client, primaries
+from stream.redis_client import Client, is_cluster_as_one_server, primaries
 from stream.settings import Settings
 
 WINDOW_BYTES = 529  # of Redis' memory: a full window, its key and their overhead (docs/capacity.md)
@@ -30,7 +30,7 @@ def check_redis(client: Client, settings: Settings, users: int | None) -> Iterat
         yield from judge_server(info, allow_eviction=settings.allow_eviction)
         yield from judge_memory(info, server.dbsize(), -(-users // len(servers)) if users else None)
         yield from judge_latency(_round_trips_ms(server))
-    if isinstance(client, redis.Redis) and client.info("cluster").get("cluster_enabled"):
+    if is_cluster_as_one_server(client):
         yield warning(
             "redis-is-cluster",
             "Redis is a cluster, and asked as one server",

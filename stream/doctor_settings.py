@@ -1,4 +1,4 @@
-"""Settings that are each allowed, and unwise together. Pure."""
+"""Settings that are each allowed, and unwise together."""
 
 from collections.abc import Iterator
 from pathlib import Path

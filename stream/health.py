@@ -3,7 +3,8 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -11,7 +12,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from stream.settings import SettingsError
+from stream.settings import Settings, SettingsError
 
 #: A loop that has not come round for so long is waiting: for Kafka to take a batch, most likely.
 WAITING_AFTER_S = 3.0
@@ -96,3 +97,18 @@ def serve(host: str, port: int, registry: CollectorRegistry, health: Health) -> 
         server.server_close()
 
     return stop
+
+
+@contextmanager
+def serving(settings: Settings, registry: CollectorRegistry, health: Health) -> Iterator[None]:
+    """Serve metrics and health meanwhile, where ``settings`` have a port for them.
+
+    Raises:
+        SettingsError: as :func:`serve`.
+    """
+    stop = serve(settings.metrics_host, settings.metrics_port, registry, health) if settings.metrics_port else None
+    try:
+        yield
+    finally:
+        if stop is not None:
+            stop()

@@ -5,7 +5,6 @@ Hashing, making a session and the golden runs leave Python's lock alone, so scor
 """
 
 import logging
-import threading
 from collections.abc import Callable
 
 from models.bundle import LoadedBundle
@@ -101,17 +100,3 @@ class ModelWatch:
             "a bundle was refused; what is in force goes on",
             extra={"pointer": self._pointer, "model_version": name, "error": str(error)},
         )
-
-
-def follow(watches: list[ModelWatch], every_s: float, stop: threading.Event) -> threading.Thread:
-    """Look at the store every ``every_s`` seconds until ``stop`` is set; return the thread that does."""
-
-    def look() -> None:
-        while not stop.is_set():
-            for watch in watches:
-                watch.look()
-            stop.wait(every_s)
-
-    thread = threading.Thread(target=look, name="models", daemon=True)  # a store that hangs keeps no process alive
-    thread.start()
-    return thread

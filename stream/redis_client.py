@@ -5,12 +5,15 @@ Never of replicas: they may be behind, and then their marks are, too.
 
 import inspect
 from collections.abc import Mapping, Sequence
+from functools import cache
+from hashlib import sha1
 from typing import Any, TypeAlias
 
 import redis
 from redis.backoff import NoBackoff
 from redis.cluster import REDIS_ALLOWED_KEYS, ClusterNode
 from redis.connection import parse_url
+from redis.exceptions import NoScriptError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -88,6 +91,15 @@ def primaries(client: Client) -> list[redis.Redis]:
     return [client]
 
 
+def is_cluster_as_one_server(client: Client) -> bool:
+    """Return whether the server is a node of a cluster, and the client does not know.
+
+    Raises:
+        redis.RedisError: it does not say.
+    """
+    return isinstance(client, redis.Redis) and bool(client.info("cluster").get("cluster_enabled"))
+
+
 def owner(client: Client, key: bytes) -> redis.Redis:
     """Return a client of the server that has a key.
 
@@ -117,6 +129,25 @@ def round_trip(client: Client, commands: Sequence[Command]) -> list[Any]:
         if isinstance(answer, Exception):
             raise answer
     return answers
+
+
+def run_script(client: Client, script: str, calls: Sequence[Sequence[str | bytes | int | float]]) -> list[Any]:
+    """Return what a Lua script answers to calls, in one round trip: each is the number of its keys, these, arguments.
+
+    A call may be made twice, as in :func:`round_trip`, or because another one found a server without the script.
+
+    Raises:
+        redis.RedisError: of the first call that failed; the others are done, or have failed, too.
+    """
+    try:
+        return round_trip(client, [("EVALSHA", _sha(script), *call) for call in calls])
+    except NoScriptError:  # Redis is new, has restarted, or is another since a failover
+        return round_trip(client, [("EVAL", script, *call) for call in calls])
+
+
+@cache
+def _sha(script: str) -> str:
+    return sha1(script.encode(), usedforsecurity=False).hexdigest()  # Redis names scripts by it
 
 
 def _open_cluster(place: RedisUrl, options: Mapping[str, Any]) -> Cluster:

@@ -5,7 +5,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -20,7 +20,7 @@ from prometheus_client.process_collector import ProcessCollector
 from models.bundle import BundleError, LoadedBundle, load_bundle, resolve_model
 from models.runtime import MissingRuntimeError
 from models.store import Store, StoreError
-from stream import health, logs, suppression_watch
+from stream import health, logs
 from stream.assignment import Assignment
 from stream.catch_up import Recoverer
 from stream.champion import Champion
@@ -28,14 +28,16 @@ from stream.clients import Contact, common_config, consumer_config, open_client
 from stream.errors import TenfoldError
 from stream.history import History, open_history
 from stream.metrics import Metrics
-from stream.model_watch import ModelWatch, follow
+from stream.model_watch import ModelWatch
 from stream.outage import Outage
+from stream.periodic import look_every
 from stream.pipeline import Pipeline
 from stream.publisher import open_publisher
-from stream.redis_client import Client, ping, primaries
+from stream.redis_client import Client, is_cluster_as_one_server, ping, primaries
 from stream.service import ClientLostError, Service
 from stream.settings import Settings, mask_url
 from stream.suppression_rules import Rules
+from stream.suppression_watch import EVERY_S as SUPPRESSED_EVERY_S
 from stream.suppression_watch import Suppressed
 from stream.topics import TopicsError, missing_topics, require_topics
 from stream.window_store import WindowStore, open_store
@@ -89,31 +91,34 @@ def run(settings: Settings, stop: threading.Event) -> None:
     consumer, contact = _open_consumer(settings)
     require_topics(consumer, settings, (settings.input_topic, settings.output_topic, settings.dlq_topic))
     service = _assemble(parts, consumer, contact)
-    stop_serving: Callable[[], None] = lambda: None  # noqa: E731
-    if settings.metrics_port:
-        stop_serving = health.serve(settings.metrics_host, settings.metrics_port, registry, parts.health)
-    _tune_interpreter()
-    log.info(
-        "scorer started",
-        extra={"model_version": model.spec.model_version, "delivery": settings.delivery, "group": settings.group_id},
-    )
-    following = follow(watches, settings.model_poll_s, stop)
-    watching = suppression_watch.follow(parts.suppressed, stop)
-    try:
-        while True:
-            try:
-                service.run()
-                break
-            except ClientLostError as error:
-                log.warning("beginning anew with another consumer", extra={"error": str(error)})
-                service = _assemble(parts, *_open_consumer(settings))
-    finally:
-        stop.set()
-        watching.join(_STOPPING_S)
-        following.join(_STOPPING_S)  # an engine that is being loaded does not like the process to end under it
-        stop_serving()
-        store.client.close()
+    with closing(store.client), health.serving(settings, registry, parts.health):
+        _tune_interpreter()
+        started = {"model_version": model.spec.model_version, "delivery": settings.delivery}
+        log.info("scorer started", extra={**started, "group": settings.group_id})
+        parts.suppressed.look()  # before the first score
+        looking = [
+            look_every(SUPPRESSED_EVERY_S, parts.suppressed.look, "suppressed", stop),
+            look_every(settings.model_poll_s, lambda: _look_at(watches), "models", stop),
+        ]
+        try:
+            while True:
+                try:
+                    service.run()
+                    break
+                except ClientLostError as error:
+                    log.warning("beginning anew with another consumer", extra={"error": str(error)})
+                    service = _assemble(parts, *_open_consumer(settings))
+        finally:
+            stop.set()
+            for thread in looking:  # an engine that is being loaded does not like the process to end under it
+                thread.join(_STOPPING_S)
     log.info("scorer stopped")
+
+
+def _look_at(watches: list[ModelWatch]) -> None:
+    """Look at both pointers, one after the other: another champion is another judge of the challenger."""
+    for watch in watches:
+        watch.look()
 
 
 @dataclass(frozen=True)
@@ -232,7 +237,7 @@ def _check_redis(client: Client, settings: Settings) -> None:
         if settings.allow_eviction:  # then not asked either: not every service lets its clients ask
             return
         asked = {server.info("memory").get("maxmemory_policy", "noeviction") for server in primaries(client)}
-        if isinstance(client, redis.Redis) and client.info("cluster").get("cluster_enabled"):  # with one shard it works
+        if is_cluster_as_one_server(client):  # with one shard it works
             log.warning("Redis is a cluster, and asked as one server: begin TENFOLD_REDIS_URL with redis+cluster://")
     except redis.RedisError as error:
         raise StartError(f"Redis at {url} does not answer ({error}): start it, or set TENFOLD_REDIS_URL") from None

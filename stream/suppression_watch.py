@@ -1,7 +1,6 @@
 """The rules of suppression as a running scorer knows them: looked for once a second, beside the traffic."""
 
 import logging
-import threading
 from collections.abc import Mapping
 
 import numpy as np
@@ -54,16 +53,3 @@ class Suppressed:
             if max(of_user, of_merchant) > now_ms:
                 found.append(place)
         return frozenset(found)
-
-
-def follow(suppressed: Suppressed, stop: threading.Event) -> threading.Thread:
-    """Look at once, and then every :data:`EVERY_S` seconds until ``stop`` is set; return the thread that does."""
-
-    def look() -> None:
-        while not stop.wait(EVERY_S):
-            suppressed.look()
-
-    suppressed.look()  # before the first score
-    thread = threading.Thread(target=look, name="suppressed", daemon=True)
-    thread.start()
-    return thread

@@ -13,15 +13,12 @@ with other keys never share an epoch. Here a user is whatever name stands in the
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha1
 from secrets import token_hex
 from typing import Any, NamedTuple, Protocol, Self, cast
 
-from redis.exceptions import NoScriptError
-
 from models.window import SEQUENCE_LENGTH, Windows, pack, unpack
 from stream.pseudonyms import CLEAR, Pseudonyms
-from stream.redis_client import Client, connect, owner, ping, round_trip
+from stream.redis_client import Client, connect, owner, ping, round_trip, run_script
 from stream.redis_cluster import Command
 from stream.settings import Settings
 
@@ -34,8 +31,6 @@ for i = 2, #KEYS do redis.call('SET', KEYS[i], ARGV[i + 2], 'EX', ARGV[3]) end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
 """
-
-_SHA = sha1(_COMPARE_AND_SET.encode(), usedforsecurity=False).hexdigest()  # Redis names scripts by it
 _SCAN_COUNT = 1000
 
 
@@ -148,11 +143,7 @@ class WindowStore:
         A partition whose mark is not the expected one is left as it is: somebody else owns it, or Redis lost writes.
         Asking again for what was saved already is answered with yes.
         """
-        arguments = [self._arguments(request) for request in requests]
-        try:
-            answers = round_trip(self.client, [("EVALSHA", _SHA, *each) for each in arguments])
-        except NoScriptError:  # Redis is new, has restarted, or is another since a failover
-            answers = round_trip(self.client, [("EVAL", _COMPARE_AND_SET, *each) for each in arguments])
+        answers = run_script(self.client, _COMPARE_AND_SET, [self._arguments(request) for request in requests])
         return [answer == 1 for answer in answers]
 
     def _arguments(self, request: Save) -> list[bytes | int]:

@@ -4,7 +4,6 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable
 from datetime import date
 
 from confluent_kafka import Consumer
@@ -97,16 +96,11 @@ def run(settings: Settings, url: str, limits: Limits, stop: threading.Event) -> 
         time.monotonic,
         stop,
     )
-    stop_serving: Callable[[], None] = lambda: None  # noqa: E731
-    if settings.metrics_port:
-        stop_serving = health.serve(settings.metrics_host, settings.metrics_port, registry, state)
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)  # decoding makes objects by the ten thousand, and lets go of them by itself
-    log.info("archiver started", extra={"archive": archive.url(""), "group": f"{settings.group_id}-archive"})
-    try:
+    with health.serving(settings, registry, state):
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)  # decoding makes objects by the ten thousand, and lets go of them by itself
+        log.info("archiver started", extra={"archive": archive.url(""), "group": f"{settings.group_id}-archive"})
         archiver.run()
-    finally:
-        stop_serving()
     log.info("archiver stopped")
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from models.context import DAY_MS, ProfileDefinition, day_date, day_number
 from models.features import step_features
+from models.spec import BundleSpec
 from training.archive import Archive, partitions
 from training.archive_reader import in_portions
 from training.context import AT_ONCE, Contexts, open_contexts
@@ -51,6 +52,25 @@ class Wanted:
     split: Split  # by row, the last two and the next mean nothing
     honest_per_fraud: float  # of the training windows that are no fraud, so many are kept for each fraud
     seed: int
+
+    @classmethod
+    def of_bundle(cls, spec: BundleSpec, first: date, until: date) -> Self:
+        """Return all windows of some days, as a bundle sees them: for :func:`part_of_range`."""
+        return cls(
+            features=spec.features,
+            context=spec.context,
+            sequence_length=spec.sequence_length,
+            max_age_ms=spec.window_max_age_ms,
+            zone=spec.zone,
+            first=first,
+            until=until,
+            label_delay_days=spec.label_delay_days,
+            validation_days=0,
+            test_days=0,
+            honest_per_fraud=1,
+            seed=0,  # nothing is drawn
+            split="time",
+        )
 
 
 class ProfileDays(NamedTuple):

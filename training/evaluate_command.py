@@ -20,7 +20,7 @@ from training.evaluate import Evaluated, Inputs, evaluate
 from training.measured import measured
 from training.measures import Known
 from training.options import day
-from training.prediction import Floats32
+from training.prediction import predict_of
 from training.profiles import Topics
 from training.report import report_page
 
@@ -101,22 +101,7 @@ SEEN_IN_TRAINING = "The model was trained on some of these days: the figures fla
 
 
 def _windows(url: str, settings: Settings, spec: BundleSpec, days: tuple[date, date], columns: Path) -> MadeRange:
-    first, until = days
-    wanted = Wanted(
-        features=spec.features,
-        context=spec.context,
-        sequence_length=spec.sequence_length,
-        max_age_ms=spec.window_max_age_ms,
-        zone=spec.zone,
-        first=first,
-        until=until,
-        label_delay_days=spec.label_delay_days,
-        validation_days=0,
-        test_days=0,
-        honest_per_fraud=1,
-        seed=spec.seed,
-        split="time",
-    )
+    wanted = Wanted.of_bundle(spec, *days)
     topics = Topics(settings.input_topic, settings.labels_topic)
     processes = len(os.sched_getaffinity(0))
     try:
@@ -127,12 +112,8 @@ def _windows(url: str, settings: Settings, spec: BundleSpec, days: tuple[date, d
 
 def _evaluated(bundle: LoadedBundle, made: MadeRange, alert_budget: float) -> Evaluated:
     spec = bundle.spec
-
-    def predict(features: Floats32, lengths: Any, context: Floats32) -> Floats32:
-        return bundle.runtime.predict(features, lengths, context if spec.context else None)
-
     return evaluate(
-        predict,
+        predict_of(bundle),
         made.windows,
         Inputs(spec.features, spec.context),
         Known(made.frauds, spec.label_delay_days),

@@ -6,14 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from models.bundle import Bundle, LoadedBundle
 from models.context import DAY_MS, day_date, day_number
 from models.decisions import Comparison, Decision, Outcome
-from models.spec import BundleSpec
 from models.store import Store
 from stream.errors import TenfoldError
 from stream.settings import Settings
@@ -24,7 +22,7 @@ from training.gate import compare
 from training.known_cards import of_known_cards
 from training.labels import open_labels
 from training.periods import labelled_days
-from training.prediction import Floats32, predict_part
+from training.prediction import Floats32, predict_of, predict_part
 from training.profiles import Topics
 from training.scored import scored
 
@@ -113,7 +111,7 @@ def compare_bundles(
     first, until, notes = held_out(archive, topics, champion.bundle, challenger.bundle)
     names = [loaded.spec.model_version for loaded in (champion, challenger)]
     say(f"comparing {' with '.join(names)} on {first} to {until - timedelta(days=1)}")
-    wanted = [_wanted(loaded.spec, first, until) for loaded in (champion, challenger)]
+    wanted = [Wanted.of_bundle(loaded.spec, first, until) for loaded in (champion, challenger)]
     processes = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory(dir=scratch, prefix=".columns.") as columns:
 
@@ -190,29 +188,8 @@ def _learned_until(bundle: Bundle) -> tuple[int, str | None]:
     return -(-int(trained_to.timestamp() * 1000) // DAY_MS), note
 
 
-def _wanted(spec: BundleSpec, first: date, until: date) -> Wanted:
-    return Wanted(
-        features=spec.features,
-        context=spec.context,
-        sequence_length=spec.sequence_length,
-        max_age_ms=spec.window_max_age_ms,
-        zone=spec.zone,
-        first=first,
-        until=until,
-        label_delay_days=spec.label_delay_days,
-        validation_days=0,
-        test_days=0,
-        honest_per_fraud=1,
-        seed=0,  # nothing is drawn
-        split="time",
-    )
-
-
 def _probabilities(bundle: LoadedBundle, made: MadeRange) -> Floats32:
-    def predict(features: Floats32, lengths: Any, context: Floats32) -> Floats32:
-        return bundle.runtime.predict(features, lengths, context if bundle.spec.context else None)
-
-    probabilities = predict_part(predict, made.windows)
+    probabilities = predict_part(predict_of(bundle), made.windows)
     lost = int((~np.isfinite(probabilities)).sum())
     if lost:
         raise GateError(

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
@@ -113,12 +113,7 @@ def run(settings: Settings, table: Archive, label_delays: Sequence[int], stop: t
             time.monotonic,
             stop,
         )
-        stop_serving: Callable[[], None] = lambda: None  # noqa: E731
-        if settings.metrics_port:
-            stop_serving = health.serve(settings.metrics_host, settings.metrics_port, registry, vital)
-        log.info("monitor started", extra={"table": table.url(""), "group": f"{settings.group_id}-monitor"})
-        try:
+        with health.serving(settings, registry, vital):
+            log.info("monitor started", extra={"table": table.url(""), "group": f"{settings.group_id}-monitor"})
             monitor.run()
-        finally:
-            stop_serving()
     log.info("monitor stopped")

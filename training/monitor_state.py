@@ -16,13 +16,11 @@ The number is that of the layout.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha1
 from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
-from redis.exceptions import NoScriptError
 
-from stream.redis_client import Client, round_trip
+from stream.redis_client import Client, round_trip, run_script
 from stream.redis_cluster import Command
 from training.archive import Kind
 from training.archive_kafka import Place
@@ -40,8 +38,6 @@ end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
 """
-_SHA = sha1(_APPEND.encode(), usedforsecurity=False).hexdigest()  # Redis names scripts by it
-
 _DAY_S = 86_400
 
 
@@ -97,11 +93,7 @@ class State:
         A partition whose mark is not the expected one is left as it is: somebody else owns it, or Redis lost writes.
         Asking again for what was done already is answered with yes.
         """
-        arguments = [self._arguments(request) for request in requests]
-        try:
-            answers = round_trip(self.client, [("EVALSHA", _SHA, *each) for each in arguments])
-        except NoScriptError:  # Redis is new, has restarted, or is another since a failover
-            answers = round_trip(self.client, [("EVAL", _APPEND, *each) for each in arguments])
+        answers = run_script(self.client, _APPEND, [self._arguments(request) for request in requests])
         return [answer == 1 for answer in answers]
 
     def _arguments(self, request: Append) -> list[str | bytes | int]:

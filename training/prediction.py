@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from models.bundle import LoadedBundle
 from models.window import Ints
 from training.dataset import Part
 from training.metrics import ranking, shuffle_steps
@@ -15,6 +16,16 @@ Floats32 = npt.NDArray[np.float32]
 Predict = Callable[[Floats32, Ints, Floats32], Floats32]
 
 _AT_ONCE = 65_536  # windows: the features may be mapped from disk, and more than memory holds
+
+
+def predict_of(bundle: LoadedBundle) -> Predict:
+    """Return a bundle's runtime as such a function; where the model reads no context, what is given is left aside."""
+    reads_context = bool(bundle.spec.context)
+
+    def predict(features: Floats32, lengths: Ints, context: Floats32) -> Floats32:
+        return bundle.runtime.predict(features, lengths, context if reads_context else None)
+
+    return predict
 
 
 def predict_part(predict: Predict, part: Part, change: Callable[[Floats32, Ints], Floats32] | None = None) -> Floats32:

@@ -4,7 +4,7 @@ import logging
 import re
 import sys
 import threading
-from collections.abc import Callable
+from contextlib import closing
 from datetime import date, timedelta
 
 import redis
@@ -170,13 +170,9 @@ def serve(settings: Settings, publisher: Publisher, every: timedelta, stop: thre
     PlatformCollector(registry=registry)
     metrics = ProfileMetrics(registry)
     state = health.Health()
-    stop_serving: Callable[[], None] = lambda: None  # noqa: E731
-    if settings.metrics_port:
-        stop_serving = health.serve(settings.metrics_host, settings.metrics_port, registry, state)
-    log.info("profiles started", extra={"archive": publisher.archive.url(""), "definition": publisher.definition.name})
-    try:
+    with closing(publisher.client), health.serving(settings, registry, state):
+        log.info(
+            "profiles started", extra={"archive": publisher.archive.url(""), "definition": publisher.definition.name}
+        )
         run(publisher, every, metrics, state, stop)
-    finally:
-        stop_serving()
-        publisher.client.close()
     log.info("profiles stopped")
