@@ -8,7 +8,7 @@ import duckdb
 import pytest
 from prometheus_client import CollectorRegistry
 
-from stream.cli import archive_run, import_history
+from stream.commands.records import archive_run, import_history
 from tests.archives import put, transactions
 from training.archive import SCHEMAS, Kind, open_archive
 from training.archive_metrics import ArchiveMetrics

@@ -155,7 +155,7 @@ def test_the_commands_defaults_are_the_training_jobs() -> None:
     pytest.importorskip("tensorflow")
     import inspect  # noqa: PLC0415
 
-    from stream.cli import train as command  # noqa: PLC0415
+    from stream.commands.learning import train as command  # noqa: PLC0415
     from training.train_lstm_model import train  # noqa: PLC0415
 
     offered, job = inspect.signature(command).parameters, inspect.signature(train).parameters

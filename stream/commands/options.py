@@ -1,0 +1,27 @@
+"""What several commands have in common: options, and how a result is printed."""
+
+import json
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from stream.models_command import Told
+
+ArchiveUrl = Annotated[
+    str | None, typer.Option("--archive", help="Directory or URL.  [default: TENFOLD_ARCHIVE]", metavar="DIR|URL")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def now_ms() -> int:
+    """Return the time, in milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def tell(told: "Told", *, as_json: bool) -> None:
+    """Print what a command has to tell; exit with 1 if it is not good."""
+    typer.echo(json.dumps(told.result) if as_json else "\n".join(told.lines))
+    if not told.good:
+        raise typer.Exit(1)

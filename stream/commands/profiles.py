@@ -1,0 +1,79 @@
+"""Commands that build and publish daily profiles."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from stream.commands.options import ArchiveUrl, Json
+
+TablesUrl = Annotated[
+    str | None,
+    typer.Option("--to", help="Place of the tables.  [default: profiles, beside the archive]", metavar="DIR|URL"),
+]
+AsOf = Annotated[
+    str | None, typer.Option(help="Day of the table.  [default: today, in the model's zone]", metavar="YYYY-MM-DD")
+]
+
+
+def profiles_build(archive: ArchiveUrl = None, as_of: AsOf = None, to: TablesUrl = None, as_json: Json = False) -> None:
+    """Build the table of a day out of what is archived, as a Parquet file.
+
+    Example: tenfold profiles build --archive /srv/archive --as-of 2026-01-31
+    """
+    from stream.settings import load
+    from training.extras import require_archive_extra
+
+    require_archive_extra()
+    from training.profiles_command import built_as_dict, built_lines, day_of, open_publisher
+
+    publisher = open_publisher(load(), archive, to)
+    built = publisher.build(day_of(as_of, publisher.today))
+    typer.echo(json.dumps(built_as_dict(built)) if as_json else "\n".join(built_lines(built)))
+
+
+def profiles_publish(
+    archive: ArchiveUrl = None,
+    as_of: AsOf = None,
+    to: TablesUrl = None,
+    force: Annotated[bool, typer.Option("--force", help="Do not wait until the archiver has passed midnight.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Build the table of a day and publish it in Redis, once the archiver has passed the midnight before it.
+
+    Example: tenfold profiles publish --archive /srv/archive
+    """
+    from stream.settings import load
+    from stream.signals import stop_on_signals
+    from training.extras import require_archive_extra
+
+    require_archive_extra()
+    from training.profiles_command import day_of, done_as_dict, done_lines, open_publisher, wait_and_publish
+
+    publisher = open_publisher(load(), archive, to)
+    with stop_on_signals() as stop:
+        done = wait_and_publish(publisher, day_of(as_of, publisher.today), stop, force=force)
+    if done is None:
+        raise typer.Exit(130)
+    typer.echo(json.dumps(done_as_dict(done)) if as_json else "\n".join(done_lines(done)))
+
+
+def profiles_run(
+    archive: ArchiveUrl = None,
+    to: TablesUrl = None,
+    every: Annotated[str, typer.Option(help="From one table to the next, whole days.", metavar="24h|2d")] = "24h",
+) -> None:
+    """Publish a table whenever a day has begun, until stopped. Settings come from TENFOLD_… variables.
+
+    Example: tenfold profiles run --archive /srv/archive
+    """
+    from stream.settings import load
+    from stream.signals import stop_on_signals
+    from training.extras import require_archive_extra
+
+    require_archive_extra()
+    from training.profiles_command import days_of, open_publisher, serve
+
+    settings = load()
+    with stop_on_signals() as stop:
+        serve(settings, open_publisher(settings, archive, to), days_of(every), stop)

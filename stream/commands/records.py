@@ -1,0 +1,133 @@
+"""Commands about what is kept: the archive, history put beside it, and a user who is to be forgotten."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stream.commands.options import ArchiveUrl, Json
+
+
+def archive_run(
+    archive: ArchiveUrl = None,
+    max_rows: Annotated[int, typer.Option(min=1, help="Rows that make a file.")] = 250_000,
+    max_age: Annotated[float, typer.Option(min=0.1, help="Seconds until what was read is in a file.")] = 60,
+) -> None:
+    """Archive transactions, labels and scores until stopped. Settings come from TENFOLD_… variables.
+
+    Example: tenfold archive run --archive /srv/archive
+    """
+    from stream.settings import load
+    from stream.signals import stop_on_signals
+    from training.extras import require_archive_extra
+
+    require_archive_extra()
+    from training.archive_command import run, url_of
+    from training.archiver import Limits
+
+    settings = load()
+    with stop_on_signals() as stop:
+        run(settings, url_of(archive, settings), Limits(max_rows, max_age), stop)
+
+
+def archive_compact(
+    archive: ArchiveUrl = None,
+    day: Annotated[
+        datetime | None,
+        typer.Option("--date", formats=["%Y-%m-%d"], help="Only this day.  [default: all but the last]"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Merge the small files of each day; the content stays. Nothing should read the archive meanwhile.
+
+    Example: tenfold archive compact --archive /srv/archive
+    """
+    from training.extras import require_archive_extra
+
+    require_archive_extra()
+    from stream.settings import load
+    from training.archive_command import compact_all, url_of
+
+    settings = load()
+    compacted = compact_all(settings, url_of(archive, settings), day.date() if day else None)
+    if as_json:
+        typer.echo(json.dumps({topic: each._asdict() for topic, each in compacted.items()}))
+        return
+    for topic, each in compacted.items():
+        typer.echo(f"{topic}: {each.before:,} files are {each.after:,} now")
+
+
+def import_history(
+    files: Annotated[list[Path], typer.Argument(help="CSV, JSON lines or Parquet; the first two also as .gz.")],
+    to: Annotated[str, typer.Option(help="The archive: a directory or a URL.", metavar="DIR|URL")],
+    maps: Annotated[
+        list[str], typer.Option("--map", help="A field and the files' column for it.", metavar="FIELD=COLUMN")
+    ] = [],  # noqa: B006 - typer copies it
+    label: Annotated[
+        str | None, typer.Option(help="The column that says what was a fraud.", metavar="is_fraud=COLUMN")
+    ] = None,
+    label_delay: Annotated[str, typer.Option(help="How long after a payment its label was known.")] = "7d",
+    label_all: Annotated[bool, typer.Option("--label-all", help="Write a label also for what was no fraud.")] = False,
+    timezone: Annotated[str, typer.Option(help="IANA zone of times without an offset.")] = "UTC",
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of the transactions' topic.")] = 12,
+    reject: Annotated[Path | None, typer.Option(help="CSV file for the rows that cannot be used.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Import history into the archive, where training and rebuilt windows find it before all live payments.
+
+    Example: tenfold import 2025.csv --map user_id=CARD --label is_fraud=FRAUD --to archive
+    """
+    from training.extras import require_archive_extra
+
+    require_archive_extra()
+    from stream.settings import load
+    from training.archive import open_archive
+    from training.import_command import plan_of, run
+    from training.import_report import shown_progress, summary_lines
+
+    settings = load()
+    plan = plan_of(files, maps, label, label_delay, timezone, partitions, settings, label_all=label_all)
+    with shown_progress() as progress:
+        imported = run(plan, open_archive(to), settings, reject, progress)
+    if as_json:
+        typer.echo(json.dumps(imported.as_dict()))
+        return
+    for line in summary_lines(imported, to):
+        typer.echo(line)
+
+
+def erase_user(
+    user: Annotated[str, typer.Argument(help="The user's id; it is printed and logged nowhere.", metavar="ID")],
+    archive: ArchiveUrl = None,
+    profiles: Annotated[
+        str | None,
+        typer.Option(
+            help="Place of the tables of profiles.  [default: profiles, beside the archive]", metavar="DIR|URL"
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Erase a user from archive, profiles and windows, look again, and say what is out of reach; 1 if any is left.
+
+    Example: tenfold erase-user 4711 --archive /srv/archive --dry-run
+    """
+    from training.extras import require_archive_extra
+
+    require_archive_extra()
+    from stream.redis_client import connect
+    from stream.settings import load
+    from training import erase_command
+    from training.archive import open_archive
+    from training.archive_command import url_of
+
+    settings = load()
+    source = open_archive(url_of(archive, settings))
+    tables = open_archive(profiles) if profiles else erase_command.tables_beside(source)
+    with connect(settings) as client:
+        erased = erase_command.erase_user(settings, source, tables, client, user, dry_run=dry_run)
+    typer.echo(json.dumps(erased.as_dict()) if as_json else "\n".join(erase_command.report_lines(erased)))
+    if not (erased.dry_run or erased.complete):
+        raise typer.Exit(1)

@@ -1,0 +1,78 @@
+"""Commands to try Tenfold out: simulated payments, and a live look at how they are scored."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stream.commands.options import Json
+
+
+def demo(
+    events: Annotated[int | None, typer.Option(min=100, help="End after so many events.  [default: 20000]")] = None,
+    seconds: Annotated[float | None, typer.Option(min=1, help="End after so many seconds.")] = None,
+    users: Annotated[int | None, typer.Option(min=1, help="Simulated users.  [default: one per 20 events]")] = None,
+    rate: Annotated[float, typer.Option(min=1, help="Events a second, once a history is loaded.")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="Of the simulated payments.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Score simulated payments on an embedded broker and watch; nothing has to be installed or started.
+
+    Example: tenfold demo --seconds 30
+    """
+    from rich.console import Console
+
+    from stream.demo import make_plan, run_demo
+    from stream.demo_tally import summary_lines
+    from stream.demo_view import SilentView, terminal_view
+    from stream.signals import stop_on_signals
+
+    plan = make_plan(events, seconds, users, rate, seed)
+    with stop_on_signals() as stop:
+        if as_json:
+            summary = run_demo(plan, SilentView(Console(stderr=True)), stop)
+            typer.echo(json.dumps(summary.as_dict()))
+            return
+        with terminal_view(Console(), plan.events) as view:
+            summary = run_demo(plan, view, stop)
+    typer.echo("")
+    for line in summary_lines(summary):
+        typer.echo(line)
+
+
+def simulate(
+    users: Annotated[int, typer.Option(min=1, help="People who pay, about 1.6 times a day each.")],
+    days: Annotated[int, typer.Option(min=1, help="Length of the stream.")],
+    to: Annotated[str, typer.Option(help="A directory for Parquet files, or kafka.", metavar="DIR|kafka")],
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same payments.")] = 1,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, help="Payments a second, to Kafka.  [default: as fast as it takes them]")
+    ] = None,
+    backdate: Annotated[
+        bool, typer.Option("--backdate", help="To kafka: as if each record had come at its own time.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Simulate payments, about one in a hundred a fraud, and the verdicts that come days later.
+
+    Example: tenfold simulate --users 2000 --days 90 --seed 7 --to data
+    """
+    from training.simulate_command import SimulateError, to_directory, to_kafka
+
+    if to == "kafka":
+        from stream.settings import load
+
+        settings = load()
+        written = to_kafka(users, days, seed, settings, rate, backdate=backdate)
+        places = f"topics {settings.input_topic} and {settings.labels_topic}"
+    else:
+        if rate is not None or backdate:
+            raise SimulateError("--rate and --backdate are for --to kafka: files are written as fast as it goes")
+        written = to_directory(users, days, seed, Path(to))
+        places = f"{to}/transactions.parquet and {to}/labels.parquet"
+    if as_json:
+        typer.echo(json.dumps(written._asdict()))
+        return
+    typer.echo(f"{written.transactions:,} payments, {written.frauds:,} of them frauds, {written.labels:,} verdicts")
+    typer.echo(f"in {places}")
