@@ -24,7 +24,7 @@ def rules() -> list[dict[str, Any]]:
 
 def known_series() -> dict[str, set[str]]:
     """Return the labels of each series that can be there, by its name."""
-    known = {"up": set(TARGET)}
+    known = {"up": set(TARGET), "ALERTS_FOR_STATE": {"alertname", *TARGET}}  # which Prometheus makes itself
     for kind in (Metrics, ArchiveMetrics, ProfileMetrics, MonitorMetrics, ProcessCollector):
         registry = CollectorRegistry()
         made = kind(registry=registry)

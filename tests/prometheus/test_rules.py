@@ -13,6 +13,7 @@ from tests.prometheus.tools import PROMETHEUS, ROOT, require_program
 
 RULES = sorted((PROMETHEUS / "rules").glob("*.yml"))
 CASES = Path(__file__).with_name("alerts.yml")
+MONTH = CASES.with_name("month.yml")
 RUNBOOKS = ROOT / "docs" / "runbooks"
 
 
@@ -36,6 +37,15 @@ def test_prometheus_accepts_the_configuration_and_its_rules() -> None:
 
 def test_alerts_fire_when_they_should_and_not_when_they_should_not() -> None:
     promtool("test", "rules", CASES)
+
+
+def test_a_job_that_is_gone_stays_told_of_for_a_month(tmp_path: Path) -> None:
+    (tmp_path / "rules.yml").write_text(
+        yaml.safe_dump({"groups": [{"name": "alone", "rules": [ALERTS["TenfoldJobDown"]]}]})
+    )
+    (tmp_path / MONTH.name).write_text(MONTH.read_text())
+
+    promtool("test", "rules", tmp_path / MONTH.name)
 
 
 @pytest.mark.parametrize("name", ALERTS)
