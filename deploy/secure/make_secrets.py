@@ -13,14 +13,19 @@ from secrets import token_urlsafe
 
 PLACE = Path("/secrets")
 ROLES = ("scorer", "archiver", "profiles", "monitor", "simulator", "client")  # client: you, on the machine outside
+ERASURE = "erasure"  # asks Kafka nothing
+OWNERS = ("kafka", "redis", "admin", *ROLES, ERASURE)  # each of a volume
 
-#: What a user of Redis may touch: keys that it writes and reads, keys that it only reads.
-REDIS_KEYS = {
-    "scorer": "~tenfold:{* %R~tenfold:profiles:*",
-    "profiles": "~tenfold:profiles:*",
-    "monitor": "~tenfold:{*:monitor:1*",
+_WORK = "-@all +@read +@write +@scripting +@connection -@dangerous +info"
+
+#: The keys of each user of Redis, %R to read only and %W to write only, and its commands.
+REDIS_RIGHTS = {
+    "scorer": ("~tenfold:{* %R~tenfold:profiles:*", _WORK),
+    "profiles": ("~tenfold:profiles:*", _WORK),
+    "monitor": ("~tenfold:{*:monitor:1*", _WORK),
+    # finds keys and removes; what is in them it cannot read
+    ERASURE: ("%W~tenfold:{*}:*:* %W~tenfold:profiles:*", "-@all +@connection +scan +unlink +hexists +hdel"),
 }
-_COMMANDS = "-@all +@read +@write +@scripting +@connection -@dangerous +info"
 
 _CA_DAYS, _DAYS = 3650, 825
 
@@ -31,7 +36,7 @@ def main() -> None:
     if done.exists():
         print("certificates and passwords are there")
         return
-    passwords = {role: token_urlsafe(24) for role in ROLES}
+    passwords = {role: token_urlsafe(24) for role in (*ROLES, ERASURE)}
     with tempfile.TemporaryDirectory() as scratch:
         authority = Authority(Path(scratch))  # its key ends with the directory: nobody signs anything later
         for owner, names in (
@@ -43,9 +48,9 @@ def main() -> None:
             write(owner, "key.pem", key)
             write(owner, "certificate.pem", certificate)
             write(owner, "keystore.pem", key + certificate)
-        for owner in ("kafka", "redis", "admin", *ROLES):
+        for owner in OWNERS:
             write(owner, "ca.pem", authority.certificate)
-    for role in ROLES[:-1]:
+    for role in (*ROLES[:-1], ERASURE):
         write(role, "tenfold.toml", settings_of(role, passwords[role], "/secrets/ca.pem"))
     outside = f'bootstrap_servers = "127.0.0.1:{os.environ["KAFKA_PORT"]}"\n\n'
     write("client", "tenfold.toml", outside + settings_of("client", passwords["client"], "ca.pem"))
@@ -110,19 +115,19 @@ def write(owner: str, name: str, text: str) -> None:
 
 def settings_of(role: str, password: str, authority: str) -> str:
     """Return a role's ``TENFOLD_CONFIG``."""
-    redis = f"""
-[redis]
-username = "{role}"
-password = "{password}"
-ssl_ca_certs = "{authority}"
-"""
-    return f"""[kafka]
+    kafka = f"""[kafka]
 "security.protocol" = "sasl_ssl"
 "ssl.ca.location" = "{authority}"
 "sasl.mechanism" = "SCRAM-SHA-512"
 "sasl.username" = "{role}"
 "sasl.password" = "{password}"
-{redis if role in REDIS_KEYS else ""}"""
+"""
+    redis = f"""[redis]
+username = "{role}"
+password = "{password}"
+ssl_ca_certs = "{authority}"
+"""
+    return "\n".join([kafka] * (role in ROLES) + [redis] * (role in REDIS_RIGHTS))
 
 
 #: Of the jobs that Kafka knows by their certificate.
@@ -148,8 +153,8 @@ ssl.truststore.location=ca.pem
 def redis_users(passwords: dict[str, str]) -> str:
     """Return Redis' list of users: each with its keys, nobody without a name, and one that can only ping."""
     users = [
-        f"user {role} on #{sha256(passwords[role].encode()).hexdigest()} resetchannels {keys} {_COMMANDS}"
-        for role, keys in REDIS_KEYS.items()
+        f"user {role} on #{sha256(passwords[role].encode()).hexdigest()} resetchannels {keys} {commands}"
+        for role, (keys, commands) in REDIS_RIGHTS.items()
     ]
     return "\n".join(["user default off", "user health on nopass resetchannels -@all +ping", *users]) + "\n"
 

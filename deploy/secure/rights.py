@@ -85,7 +85,7 @@ def main() -> None:
     admin = AdminClient(common_config(load()))
     passwords: dict[str, str] = json.loads((_SECRETS / "passwords.json").read_text())
     scram = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, _ITERATIONS)
-    users = [UserScramCredentialUpsertion(user, scram, password.encode()) for user, password in passwords.items()]
+    users = [UserScramCredentialUpsertion(user, scram, passwords[user].encode()) for user in RIGHTS]
     bindings = [
         AclBinding(kind, name, pattern, f"User:{user}", "*", operation, AclPermissionType.ALLOW)
         for user, rights in RIGHTS.items()

@@ -121,6 +121,18 @@ def test_redis_takes_nobody_without_a_name(stack: Stack) -> None:
     assert "NOAUTH" in stack.compose(*asking, "keys", "*")
 
 
+def test_a_user_is_erased_by_a_role_that_can_only_find_and_remove(stack: Stack) -> None:
+    stack.compose("stop", "archiver")  # it writes what it has in memory
+    report = json.loads(stack.compose("--profile", "erase", "run", "--rm", "-T", "erase", PAYMENT["user_id"], "--json"))
+
+    assert report["complete"]
+    assert (report["windows"], report["topics"]["transactions"]["rows"], report["topics"]["fraud-scores"]["rows"]) == (
+        1,
+        1,
+        1,
+    )
+
+
 def test_down_leaves_the_data_and_nothing_else(stack: Stack) -> None:
     stack.compose("down", "--timeout", "20")
     containers, networks, volumes = stack.left()

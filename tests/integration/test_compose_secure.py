@@ -1,7 +1,9 @@
 """The users and rights of deploy/compose.secure.yml, on a real broker and a real Redis that take nobody else."""
 
 import json
+import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +16,8 @@ from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from deploy.secure import make_secrets, rights
-from deploy.secure.make_secrets import ROLES
+from deploy.secure.make_secrets import ERASURE, OWNERS
+from stream.profile_layout import buckets_of
 from stream.settings import CONFIG_FILE, load
 from stream.topics import create_topics
 from tests.brokers import KafkaBroker, find_redis_server
@@ -34,7 +37,7 @@ def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = tmp_path / "secrets"
     monkeypatch.setattr(make_secrets, "PLACE", place)
     monkeypatch.setenv("KAFKA_PORT", "9092")
-    for owner in ("kafka", "redis", "admin", *ROLES):
+    for owner in OWNERS:
         (place / owner).mkdir(parents=True)
     make_secrets.main()
     for file in place.glob("*/tenfold.toml"):  # no volumes here, and Redis is not at the name in its certificate
@@ -91,13 +94,22 @@ def kafka_ports(secrets: Path, tmp_path: Path) -> Iterator[tuple[int, int]]:
     broker.discard()
 
 
+def redis_client(secrets: Path, port: int, username: str | None, password: str | None) -> redis.Redis:
+    trusted = {"ssl": True, "ssl_ca_certs": str(secrets / "redis" / "ca.pem"), "ssl_check_hostname": False}
+    return redis.Redis("127.0.0.1", port, username=username, password=password, **trusted)
+
+
+def known(secrets: Path, port: int, role: str) -> redis.Redis:
+    """Return a client of Redis under a role's name."""
+    passwords = json.loads((secrets / "admin" / "passwords.json").read_text())
+    return redis_client(secrets, port, role, passwords[role])
+
+
 def test_redis_lets_each_user_to_its_keys_and_nobody_else(secrets: Path, redis_port: int) -> None:
     def client(username: str | None, password: str | None) -> redis.Redis:
-        trusted = {"ssl": True, "ssl_ca_certs": str(secrets / "redis" / "ca.pem"), "ssl_check_hostname": False}
-        return redis.Redis("127.0.0.1", redis_port, username=username, password=password, **trusted)
+        return redis_client(secrets, redis_port, username, password)
 
-    passwords = json.loads((secrets / "admin" / "passwords.json").read_text())
-    scorer, profiles, monitor = (client(role, passwords[role]) for role in ("scorer", "profiles", "monitor"))
+    scorer, profiles, monitor = (known(secrets, redis_port, role) for role in ("scorer", "profiles", "monitor"))
     assert monitor.set("tenfold:{g:monitor:1}:forgotten", "1")
     assert scorer.set("tenfold:{g:t:0}:mark", "1")
     assert profiles.set("tenfold:profiles:t:d", "2")
@@ -116,6 +128,39 @@ def test_redis_lets_each_user_to_its_keys_and_nobody_else(secrets: Path, redis_p
     for stranger in (client(None, None), client("scorer", "wrong"), client("default", None)):
         with pytest.raises(redis.exceptions.AuthenticationError):
             stranger.ping()
+
+
+def test_who_erases_finds_and_removes_and_reads_nothing(secrets: Path, redis_port: int, tmp_path: Path) -> None:
+    scorer, profiles, erasure = (known(secrets, redis_port, role) for role in ("scorer", "profiles", ERASURE))
+    mark, window = "tenfold:{tenfold:transactions:0}:mark", "tenfold:{tenfold:transactions:0}:e:anna"
+    bucket = buckets_of([b"anna"])[0]
+    table = f"tenfold:profiles:{{transactions:utc+7d:{bucket}}}:1f:user"
+    for key in (mark, window):
+        assert scorer.set(key, "1")
+    assert profiles.hset(table, mapping={"anna": "1", "otto": "1"}) == 2
+    for denied in (
+        lambda: erasure.get(window),
+        lambda: erasure.hgetall(table),
+        lambda: erasure.set(window, "2"),
+        lambda: erasure.unlink(mark),
+        lambda: erasure.unlink("other"),
+    ):
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            denied()
+
+    (tmp_path / "archive").mkdir()
+    environment = {
+        "TENFOLD_CONFIG": str(secrets / ERASURE / "tenfold.toml"),
+        "TENFOLD_REDIS_URL": f"rediss://127.0.0.1:{redis_port}/0",
+        "TENFOLD_ARCHIVE": str(tmp_path / "archive"),
+    }
+    command = [sys.executable, "-m", "stream", "erase-user", "anna", "--json"]
+    ran = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+
+    assert ran.returncode == 0, ran.stderr
+    erased = json.loads(ran.stdout)
+    assert (erased["windows"], erased["profiles"], erased["complete"]) == (1, 1, True)
+    assert (scorer.get(window), scorer.get(mark), profiles.hkeys(table)) == (None, b"1", [b"otto"])
 
 
 def test_each_role_does_its_work_and_nothing_else(

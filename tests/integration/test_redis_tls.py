@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from deploy.secure.make_secrets import REDIS_KEYS, Authority, redis_users
+from deploy.secure.make_secrets import REDIS_RIGHTS, Authority, redis_users
 from models.window import Windows
 from stream.redis_client import connect
 from stream.redis_cluster import Cluster
@@ -20,7 +20,7 @@ from tests.redis_servers import MASTER, SLOTS, until
 
 pytestmark = pytest.mark.broker
 
-PASSWORDS = {role: f"of-the-{role}" for role in (*REDIS_KEYS, "watch")}
+PASSWORDS = {role: f"of-the-{role}" for role in (*REDIS_RIGHTS, "watch")}
 START = Mark("topic-id", "epoch", 0)
 
 
