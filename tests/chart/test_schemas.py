@@ -94,6 +94,7 @@ REFUSED = {
     "profiles are put beside it": "{archiver: {enabled: true}, archive: {url: /data}}",
     "less than keda.minReplicas": "keda: {enabled: true, minReplicas: 3, maxReplicas: 2}",
     "/profiles/schedule": "profiles: {schedule: daily}",
+    "/profiles/kind": "profiles: {kind: Deployment}",
 }
 
 

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from stream.redis_url import split_redis_url
-from tests.chart.charts import Document, container_of, environment_of, of_kind, pods_of
+from tests.chart.charts import VALUES, Document, container_of, environment_of, of_kind, pods_of, render
 
 pytestmark = pytest.mark.chart
 
@@ -72,10 +72,24 @@ def test_every_pod_has_one_policy_and_may_reach_what_it_has_an_account_for(docum
         assert ("ingress" in policy["spec"]) == bool(container_of(pod).get("ports")), role
 
 
+def running_on(documents: list[Document]) -> set[str]:
+    """Return the roles that run on; the others are jobs that end, and answer nobody."""
+    return {each["metadata"]["labels"]["app.kubernetes.io/component"] for each in of_kind(documents, "StatefulSet")}
+
+
+def test_profiles_are_a_job_unless_they_are_to_run_on() -> None:
+    sets = {file.stem: render(file) for file in VALUES if file.stem in {"production", "everything"}}
+    args = {name: container_of(pods_of(documents)["profiles"])["args"] for name, documents in sets.items()}
+
+    assert args == {"production": ["profiles", "publish"], "everything": ["profiles", "run"]}
+    assert running_on(sets["production"]) == {"scorer", "archiver", "monitor"}
+    assert running_on(sets["everything"]) == {"scorer", "archiver", "monitor", "profiles"}
+
+
 def test_only_the_port_of_metrics_is_open_and_everybody_means_it(documents: list[Document]) -> None:
     for role, pod in pods_of(documents).items():
         container = container_of(pod)
-        if role not in {"scorer", "archiver", "monitor"}:
+        if role not in running_on(documents):
             assert "ports" not in container
             continue
         assert container["ports"] == [{"name": "metrics", "containerPort": 9108}]
@@ -91,7 +105,7 @@ def test_prometheus_is_sent_to_every_service_and_labels_as_the_rules_ask(documen
     for monitor in of_kind(documents, "ServiceMonitor"):
         assert all(fits(monitor["spec"]["selector"]["matchLabels"], each["metadata"]["labels"]) for each in services)
         jobs = {service["metadata"]["labels"][monitor["spec"]["jobLabel"]] for service in services}
-        assert jobs == {"scorer", "archiver", "monitor"}  # the jobs of deploy/prometheus/prometheus.yml that run on
+        assert jobs == running_on(documents)  # under the names of the jobs of deploy/prometheus/prometheus.yml
         [endpoint] = monitor["spec"]["endpoints"]
         assert endpoint["port"] in {port["name"] for service in services for port in service["spec"]["ports"]}
         group = environment_of(pods_of(documents)["scorer"])["TENFOLD_GROUP_ID"]["value"]

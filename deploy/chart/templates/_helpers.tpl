@@ -25,6 +25,11 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- end }}
 
+{{- /* Whether a role runs on and answers at the metrics' port: true, or nothing. Takes root and role. */}}
+{{- define "tenfold.serves" -}}
+{{- if or (has .role (list "scorer" "archiver" "monitor")) (and (eq .role "profiles") (eq .root.Values.profiles.kind "StatefulSet")) }}true{{ end }}
+{{- end }}
+
 {{- define "tenfold.serviceAccount" -}}
 {{ .Values.serviceAccount.name | default (include "tenfold.fullname" .) }}
 {{- end }}
