@@ -167,6 +167,24 @@ def test_rules_and_dashboards_are_those_of_deploy(values: Path) -> None:
     assert dict(shown) == {file.name: file.read_text() for file in DASHBOARDS.glob("*.json")}
 
 
+def test_alerts_and_panels_link_to_their_pages_where_it_is_said_where_these_are(tmp_path: Path) -> None:
+    override = tmp_path / "values.yaml"
+    override.write_text("links: {runbooks: https://wiki.example.com/tenfold/, grafana: https://grafana.example.com}")
+    documents = render(SETS["production"], override)
+    [rule] = of_kind(documents, "PrometheusRule")
+    alerts = [each for group in rule["spec"]["groups"] for each in group["rules"] if "alert" in each]
+    panels = "".join(text for config in of_kind(documents, "ConfigMap") for text in config["data"].values())
+    pages = {Path(each["annotations"]["runbook"]).name for each in alerts}
+
+    assert {each["alert"] for each in alerts} > OWN_ALERTS
+    for annotations in (each["annotations"] for each in alerts):
+        assert annotations["runbook_url"] == f"https://wiki.example.com/tenfold/{Path(annotations['runbook']).name}"
+        if "dashboard" in annotations:
+            assert annotations["dashboard_url"] == f"https://grafana.example.com{annotations['dashboard']}"
+    assert set(re.findall(r"Runbook: \[([a-z-]+\.md)\]\(https://wiki\.example\.com/tenfold/\1\)", panels)) == pages
+    assert "docs/runbooks/" not in panels
+
+
 @pytest.fixture
 def rules(tmp_path: Path) -> Path:
     """The rules that a cluster would be given, as a file of Prometheus'."""

@@ -95,6 +95,7 @@ REFUSED = {
     "less than keda.minReplicas": "keda: {enabled: true, minReplicas: 3, maxReplicas: 2}",
     "/profiles/schedule": "profiles: {schedule: daily}",
     "/profiles/kind": "profiles: {kind: Deployment}",
+    "/links/runbooks": "links: {runbooks: docs/runbooks}",
 }
 
 

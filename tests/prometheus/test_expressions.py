@@ -21,6 +21,11 @@ PANELS = [
     if panel["type"] != "row"
 ]
 SINCE_START = {"Recoveries by cause", "Not archived"}  # so rare that the count itself is what one wants to see
+#: What is of a group and not of a process: what is recorded, and what one process tells for all, whichever it is at
+#: the time. An instance that is chosen would hide it, or its past.
+OF_A_GROUP = re.compile(
+    r"\w+:\w+:\w+|tenfold_profiles_(?!stale|missing)|tenfold_monitor_(precision|recall|average_precision|card_precision|fraud_amount|label)"
+)
 ALERTS = [pytest.param(rule, id=rule["alert"]) for rule in rules() if "alert" in rule]
 
 
@@ -76,6 +81,7 @@ def test_a_panel_follows_the_rules_of_grafanas_dashboard_linter(panel: dict[str,
         assert not re.search(r"\[\d", expression), "a rate is over $__rate_interval"
         for metric, labels in uses(expression).items():
             assert "group" in labels, f"{metric} of every group"
+            assert ("instance" in labels) != bool(OF_A_GROUP.match(metric)), f"{metric} of every instance"
             if metric.endswith(("_total", "_bucket", "_sum", "_count")) and panel["title"] not in SINCE_START:
                 assert re.search(rf"(rate|increase)\({metric}\b", expression), f"{metric} only ever grows"
 

@@ -1,6 +1,8 @@
 """The rules are what Prometheus accepts, each alert fires when it should, and each has a page that helps."""
 
+import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -75,6 +77,24 @@ def test_the_page_on_dead_letters_knows_every_reason() -> None:
     page = (RUNBOOKS / "dead-letters.md").read_text()
 
     assert [reason for reason in Reason if f"| `{reason}` |" not in page] == []
+
+
+def test_the_pages_commands_make_links_of_paths(tmp_path: Path) -> None:
+    [commands] = re.findall(
+        r"^```bash\n(sed .*?)^```", (ROOT / "docs" / "monitoring.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    for place in ("prometheus", "grafana"):
+        shutil.copytree(ROOT / "deploy" / place, tmp_path / "deploy" / place)
+    subprocess.run(["bash", "-ec", commands], cwd=tmp_path, check=True)
+    file = tmp_path / "deploy" / "prometheus" / "rules" / "alerts.yml"
+    linked = [rule["annotations"] for group in yaml.safe_load(file.read_text())["groups"] for rule in group["rules"]]
+    panels = "".join(each.read_text() for each in (tmp_path / "deploy" / "grafana" / "dashboards").glob("*.json"))
+
+    promtool("check", "rules", file)
+    assert {each["runbook_url"].rpartition("/")[2] for each in linked} == {page.name for page in RUNBOOKS.glob("*.md")}
+    assert all(each["dashboard_url"] == f"https://grafana.example.com{each['dashboard']}" for each in linked)
+    assert "docs/runbooks/" not in panels
+    assert json.loads((tmp_path / "deploy" / "grafana" / "dashboards" / "model.json").read_text())["panels"]
 
 
 def test_the_page_on_monitoring_lists_every_alert() -> None:

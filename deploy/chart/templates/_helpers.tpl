@@ -25,6 +25,16 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- end }}
 
+{{- /* Makes links of the paths in an alert's annotations, in place. Takes root and annotations. */}}
+{{- define "tenfold.link" -}}
+{{- if and .root.Values.links.runbooks .annotations.runbook }}
+{{- $_ := set .annotations "runbook_url" (printf "%s/%s" (trimSuffix "/" .root.Values.links.runbooks) (base .annotations.runbook)) }}
+{{- end }}
+{{- if and .root.Values.links.grafana .annotations.dashboard }}
+{{- $_ := set .annotations "dashboard_url" (printf "%s%s" (trimSuffix "/" .root.Values.links.grafana) .annotations.dashboard) }}
+{{- end }}
+{{- end }}
+
 {{- /* Whether a role runs on and answers at the metrics' port: true, or nothing. Takes root and role. */}}
 {{- define "tenfold.serves" -}}
 {{- if or (has .role (list "scorer" "archiver" "monitor")) (and (eq .role "profiles") (eq .root.Values.profiles.kind "StatefulSet")) }}true{{ end }}
