@@ -1,10 +1,25 @@
-"""The images, built once for all tests here. Without an engine the tests are skipped; with ``CI=true`` they fail."""
+"""The images, each built once. Without an engine these tests are skipped; with ``CI=true`` they fail."""
 
 import os
 
 import pytest
 
 from tests.docker.stack import docker, why_no_engine
+
+#: What whoever builds an image says of it.
+SAID = {
+    "REVISION": "0" * 40,
+    "SOURCE": "https://example.com/tenfold",
+    "CREATED": "2026-03-01T18:21:07+01:00",
+}
+
+
+def build(target: str) -> str:
+    """Build a target of the Dockerfile; return the image's name."""
+    name = f"tenfold/{target}:test"
+    said = [part for argument, value in SAID.items() for part in ("--build-arg", f"{argument}={value}")]
+    docker("build", "--quiet", "--file", "deploy/Dockerfile", "--target", target, *said, "--tag", name, ".")
+    return name
 
 
 @pytest.fixture(scope="session")
@@ -15,7 +30,10 @@ def images() -> dict[str, str]:
         pytest.fail(f"no engine for containers: {reason}", pytrace=False)
     if reason is not None:
         pytest.skip(f"no engine for containers: {reason}")
-    names = {target: f"tenfold/{target}:test" for target in ("serving", "archive")}
-    for target, name in names.items():
-        docker("build", "--quiet", "--file", "deploy/Dockerfile", "--target", target, "--tag", name, ".")
-    return names
+    return {target: build(target) for target in ("serving", "archive")}
+
+
+@pytest.fixture(scope="session")
+def all_images(images: dict[str, str]) -> dict[str, str]:
+    """Build that of the profile ``train`` as well, which is several times as large; return them all."""
+    return images | {"training": build("training")}

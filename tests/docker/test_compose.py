@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from pathlib import Path
 
@@ -143,7 +144,7 @@ def test_three_scorers_of_which_one_is_killed_score_everything_once(stack: Stack
 def test_what_only_a_profile_starts_is_well_formed(over: tuple[str, ...], tmp_path: Path) -> None:
     services = Stack(tmp_path, *over).compose("--profile", "*", "config", "--services").split()
 
-    assert {"train", "load", "ui"} <= set(services)
+    assert {"train", "load", "ui", "erase"} <= set(services)
 
 
 def test_every_expression_of_dashboards_and_rules_is_answered(stack: Stack) -> None:
@@ -157,6 +158,27 @@ def test_every_expression_of_dashboards_and_rules_is_answered(stack: Stack) -> N
 
     assert EMPTY.keys() <= {each.place for each in asked()}
     wait_until(lambda: missing() <= EMPTY.keys(), "only those that are empty on the first day have no data")
+
+
+@pytest.mark.usefixtures("all_images")
+def test_a_model_trained_on_what_is_archived_scores(stack: Stack) -> None:
+    first = (datetime.now(UTC) - timedelta(days=39)).date()
+    simulated = ["simulate", "--to", "kafka", "--backdate", "--users", "200", "--days", "40", "--seed", "7"]
+    archived = 'sum(tenfold_archive_rows_total{topic="fraud-labels"})'
+    [(_, before)] = asked_of_prometheus(stack, archived)
+    sent = json.loads(stack.compose("exec", "-T", "scorer", "tenfold", *simulated, "--json"))
+    behind = 'sum(tenfold_archive_lag_records{topic!="fraud-scores"})'
+    whole = f"{archived} >= {before + sent['labels']} and {behind} == 0"
+    wait_until(lambda: bool(asked_of_prometheus(stack, whole)), "all of it is archived")
+    days = ["--from", str(first), "--validation-days", "4", "--test-days", "4"]
+    training = ["train", "--archive", "/data/archive", "--store", "/models", "--epochs", "1", "--batch-size", "512"]
+    trained = stack.compose("--profile", "train", "run", "--rm", "-T", "train", *training, *days, "--json")
+    name = json.loads(trained)["model_version"]
+
+    def in_force() -> set[str]:
+        return {labels["model_version"] for labels, _ in asked_of_prometheus(stack, "tenfold_model_info == 1")}
+
+    wait_until(lambda: in_force() == {name}, "every scorer has the new champion")
 
 
 def test_sigterm_arrives_and_is_obeyed(stack: Stack) -> None:

@@ -6,6 +6,7 @@ import tomllib
 
 import pytest
 
+from tests.docker.conftest import SAID
 from tests.docker.stack import ROOT, docker
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
@@ -15,7 +16,7 @@ LARGEST_SERVING_BYTES = 450_000_000  # on top of the base image
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 [BASE] = set(re.findall(r"^FROM (python:\S+)", DOCKERFILE, re.MULTILINE))
 
-TARGETS = ["serving", "archive"]
+TARGETS = ["serving", "archive", "training"]
 
 
 def size_of(image: str) -> int:
@@ -38,31 +39,33 @@ def test_serving_is_small(images: dict[str, str]) -> None:
     assert size_of(images["serving"]) - size_of(BASE) <= LARGEST_SERVING_BYTES
 
 
-def test_each_image_has_what_its_commands_import_and_no_more(images: dict[str, str]) -> None:
+def test_each_image_has_what_its_commands_import_and_no_more(all_images: dict[str, str]) -> None:
     asked = ["onnxruntime", "duckdb", "pyarrow", "tensorflow", "pandas", "pytest"]
 
-    assert installed_in(images["serving"], asked) == ["onnxruntime"]
-    assert installed_in(images["archive"], asked) == ["onnxruntime", "duckdb", "pyarrow"]
+    assert installed_in(all_images["serving"], asked) == asked[:1]
+    assert installed_in(all_images["archive"], asked) == asked[:3]
+    assert installed_in(all_images["training"], asked) == asked[:5]
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_what_runs_is_the_command_itself_as_nobody_in_particular(images: dict[str, str], target: str) -> None:
-    config = config_of(images[target])
+def test_what_runs_is_the_command_itself_as_nobody_in_particular(all_images: dict[str, str], target: str) -> None:
+    config = config_of(all_images[target])
 
     assert config["Entrypoint"] == ["tenfold"]  # no shell in between: SIGTERM arrives
     assert config["StopSignal"] == "SIGTERM"
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", str(config["User"]))  # by number: Kubernetes can see that it is not root
-    assert "/healthz" in str(config["Healthcheck"])
+    assert ("/healthz" in str(config["Healthcheck"])) == (target != "training")  # a training ends, and answers nothing
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_the_label_says_which_version_it_is(images: dict[str, str], target: str) -> None:
-    labels = config_of(images[target])["Labels"]
+def test_labels_say_what_it_is_and_where_it_is_from(all_images: dict[str, str], target: str) -> None:
+    labels = config_of(all_images[target])["Labels"]
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
     assert isinstance(labels, dict)
     assert labels["org.opencontainers.image.version"] == version
-    assert {"title", "description", "licenses", "revision"} <= {name.rpartition(".")[2] for name in labels}
+    assert {name: labels[f"org.opencontainers.image.{name.lower()}"] for name in SAID} == SAID
+    assert {"title", "description", "licenses"} <= {name.rpartition(".")[2] for name in labels}
 
 
 def test_serving_loads_its_model_without_a_place_to_write_to(images: dict[str, str]) -> None:
