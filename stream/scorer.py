@@ -26,6 +26,8 @@ from stream.catch_up import Recoverer
 from stream.champion import Champion
 from stream.clients import Contact, common_config, consumer_config, open_client
 from stream.errors import TenfoldError
+from stream.eviction import EVERY_S as EVICTION_EVERY_S
+from stream.eviction import Eviction, evicting_policies
 from stream.history import History, open_history
 from stream.metrics import Metrics
 from stream.model_watch import ModelWatch
@@ -33,7 +35,7 @@ from stream.outage import Outage
 from stream.periodic import look_every
 from stream.pipeline import Pipeline
 from stream.publisher import open_publisher
-from stream.redis_client import Client, is_cluster_as_one_server, ping, primaries
+from stream.redis_client import Client, is_cluster_as_one_server, ping
 from stream.service import ClientLostError, Service
 from stream.settings import Settings, mask_url
 from stream.suppression_rules import Rules
@@ -100,6 +102,9 @@ def run(settings: Settings, stop: threading.Event) -> None:
             look_every(SUPPRESSED_EVERY_S, parts.suppressed.look, "suppressed", stop),
             look_every(settings.model_poll_s, lambda: _look_at(watches), "models", stop),
         ]
+        if not settings.allow_eviction:
+            evicting = Eviction(store.client, metrics)
+            looking.append(look_every(EVICTION_EVERY_S, evicting.look, "eviction", stop))
         try:
             while True:
                 try:
@@ -236,13 +241,12 @@ def _check_redis(client: Client, settings: Settings) -> None:
         ping(client)
         if settings.allow_eviction:  # then not asked either: not every service lets its clients ask
             return
-        asked = {server.info("memory").get("maxmemory_policy", "noeviction") for server in primaries(client)}
+        evicting = evicting_policies(client)
         if is_cluster_as_one_server(client):  # with one shard it works
             log.warning("Redis is a cluster, and asked as one server: begin TENFOLD_REDIS_URL with redis+cluster://")
     except redis.RedisError as error:
         raise StartError(f"Redis at {url} does not answer ({error}): start it, or set TENFOLD_REDIS_URL") from None
 
-    evicting = ", ".join(sorted(asked - {"noeviction"}))
     if evicting:
         raise StartError(
             f"Redis at {url} has maxmemory-policy {evicting}: it would drop windows without a word when its memory is "

@@ -7,6 +7,7 @@ from datetime import datetime
 from itertools import islice
 
 import pytest
+import redis
 from confluent_kafka import Producer
 
 from models.bundle import LoadedBundle
@@ -84,7 +85,14 @@ def test_who_does_not_answer_is_named(deployment: Deployment, own_redis: RedisSe
     own_redis.start(appendonly=True)
     deployment.redis_url = own_redis.url
     scorer = deployment.scorer().wait_until_ready()
-    assert (up("kafka"), up("redis")) == (1, 1)
+    assert (up("kafka"), up("redis"), scorer.metric("tenfold_redis_may_evict")) == (1, 1, 0)
+
+    with redis.Redis.from_url(own_redis.url) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        scorer.process.wait_until(lambda: scorer.metric("tenfold_redis_may_evict") == 1, 60)
+        client.config_set("maxmemory-policy", "noeviction")
+        scorer.process.wait_until(lambda: scorer.metric("tenfold_redis_may_evict") == 0, 60)
+    assert "maxmemory-policy to noeviction" in scorer.log_text
 
     own_redis.kill()
     scorer.process.wait_until(lambda: up("redis") == 0, 60)
