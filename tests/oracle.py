@@ -67,6 +67,7 @@ def read_topic(bootstrap: str, topic: str) -> list[Message]:
             "isolation.level": "read_committed",
             "enable.auto.commit": False,
             "enable.partition.eof": True,
+            "fetch.wait.max.ms": 10,  # at its end a partition says so only after this
         }
     )
     records: list[Message] = []
@@ -77,7 +78,7 @@ def read_topic(bootstrap: str, topic: str) -> list[Message]:
             consumer.assign([TopicPartition(topic, partition, begin)])
             at_end = False
             while not at_end:
-                messages = consumer.consume(10_000, 0.5)
+                messages = consumer.consume(10_000, 0.05)
                 for message in messages:
                     problem = message.error()
                     if problem is None:
