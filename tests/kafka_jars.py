@@ -34,7 +34,12 @@ def find_java() -> str:
 
 
 def kafka_jars() -> Path:
-    """Return the folder with the jars that ``tests/kafka/pom.xml`` pins; fetch them on first use.
+    """Return the folder with the jars that ``tests/kafka/pom.xml`` pins; see :func:`jars_of`."""
+    return jars_of(KAFKA / "pom.xml")
+
+
+def jars_of(pom: Path) -> Path:
+    """Return the folder with the jars that a pom pins, in ``libs`` beside it; fetch them on first use.
 
     The folder's name is the pom's digest and it appears whole or not at all: a broken download is made again, and a
     changed pin is a new folder.
@@ -42,20 +47,19 @@ def kafka_jars() -> Path:
     Raises:
         PartMissingError: the jars are not here and Maven is missing or failed.
     """
-    pom = KAFKA / "pom.xml"
-    jars = KAFKA / "libs" / hashlib.sha256(pom.read_bytes()).hexdigest()[:12]
+    jars = pom.parent / "libs" / hashlib.sha256(pom.read_bytes()).hexdigest()[:12]
     if jars.is_dir():
         return jars
     maven = shutil.which("mvn")
     if maven is None:
-        raise PartMissingError(f"Kafka's jars are not here, nor is Maven to fetch them: {_HOW_TO_GET_KAFKA}")
+        raise PartMissingError(f"the jars of {pom} are not here, nor is Maven to fetch them: {_HOW_TO_GET_KAFKA}")
     jars.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=jars.parent, prefix="fetching-") as scratch:
         fetched = Path(scratch) / "jars"
         goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={fetched}"]
         maven_run = subprocess.run([maven, "-q", "-B", "-f", pom, *goal], capture_output=True, text=True, check=False)
         if maven_run.returncode != 0:
-            raise PartMissingError(f"Maven could not fetch Kafka's jars:\n{maven_run.stdout[-2000:]}")
+            raise PartMissingError(f"Maven could not fetch the jars of {pom}:\n{maven_run.stdout[-2000:]}")
         try:
             fetched.replace(jars)
         except OSError:

@@ -1,0 +1,208 @@
+"""The programs that the page on clients shows, each run unchanged on a real broker beside a real scorer."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from jsonschema import Draft202012Validator
+
+from stream.partitioner import partitions_of
+from stream.schemas import json_schemas
+from tests.brokers import RedisServer
+from tests.conftest import GivenKafka, GivenRedis, OwnKafka
+from tests.kafka_jars import PartMissingError, find_java, jars_of
+from tests.oracle import read_topic
+from tests.scorers import Deployment
+from tests.topics import Topics
+
+CLIENTS = Path(__file__).parents[2] / "docs" / "clients"
+PARTITIONS = 3
+SOURCE = ("source-topic", "source-partition", "source-offset")
+PAYMENT = Draft202012Validator(json_schemas()["transaction"])
+
+pytestmark = pytest.mark.broker
+
+
+@pytest.fixture(scope="module")
+def served(
+    kafka: OwnKafka | GivenKafka, redis_server: RedisServer | GivenRedis, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployment]:
+    """One scorer for all languages, and scores in the way that a client must not take for new ones."""
+    topics = Topics(kafka.bootstrap)
+    directory = tmp_path_factory.mktemp("clients")
+    created = Deployment.create(
+        topics, kafka.bootstrap, redis_server.url, f"tenfold-{directory.name}", directory, PARTITIONS
+    )
+    put_in_the_way(created)
+    scorer = created.scorer()
+    yield created
+    scorer.stop()
+    topics.delete_all()
+
+
+def put_in_the_way(deployment: Deployment) -> None:
+    """Put onto each partition of the scores two transactions that are aborted, and one score that is there twice."""
+    example = json_schemas()["fraud-score"]["examples"][0]
+    producer = Producer({"bootstrap.servers": deployment.bootstrap, "transactional.id": deployment.output_topic})
+    producer.init_transactions()
+    for name in ("aborted", "aborted", "twice"):
+        producer.begin_transaction()
+        for partition in range(PARTITIONS):
+            score = example | {"transaction_id": f"{name}-{partition}"}
+            headers = list(zip(SOURCE, (b"elsewhere", b"%d" % partition, b"7"), strict=True))
+            for _ in range(2):
+                producer.produce(
+                    deployment.output_topic,
+                    key=score["user_id"],
+                    value=json.dumps(score),
+                    headers=headers,
+                    partition=partition,
+                )
+        producer.flush()
+        if name == "aborted":
+            producer.abort_transaction()
+        else:
+            producer.commit_transaction()
+
+
+def without(missing: str) -> NoReturn:
+    """Skip: a language's tools are not among what the project needs."""
+    pytest.skip(f"a client was not tried, {missing}")
+
+
+def tool(name: str) -> str:
+    """Return where a program is."""
+    return shutil.which(name) or without(f"there is no {name} on PATH")
+
+
+def fetch(*command: str | Path, into: Path) -> None:
+    """Run what fetches packages. Where that fails the test is skipped, in CI it fails."""
+    ran = subprocess.run(command, cwd=into, capture_output=True, text=True, timeout=300, check=False)
+    if ran.returncode != 0:
+        told = f"{command[0]} failed in {into}:\n{(ran.stdout + ran.stderr)[-2000:]}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(told, pytrace=False)
+        without(told)
+
+
+def in_python() -> list[str | Path]:
+    return [sys.executable, "payments.py"]
+
+
+def in_java() -> list[str | Path]:
+    try:
+        java = find_java()
+    except PartMissingError as missing:
+        without(str(missing))
+    modules = subprocess.run([java, "--list-modules"], capture_output=True, text=True, check=True).stdout
+    if "jdk.compiler" not in modules:
+        without("Java has no compiler: apt-get install default-jdk-headless")
+    try:
+        jars = jars_of(CLIENTS / "java" / "pom.xml")
+    except PartMissingError as missing:
+        if os.environ.get("CI") == "true":
+            raise
+        without(str(missing))
+    return [java, "-cp", f"{jars}/*", "Payments.java"]
+
+
+def in_go() -> list[str | Path]:
+    go, folder = tool("go"), CLIENTS / "go"
+    wanted = re.search(r"^go (\d+)\.(\d+)", (folder / "go.mod").read_text(), re.MULTILINE)
+    told = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, check=True).stdout
+    found = re.match(r"go(\d+)\.(\d+)", told)
+    assert wanted is not None
+    if found is None or tuple(map(int, found.groups())) < tuple(map(int, wanted.groups())):
+        without(f"it needs Go {'.'.join(wanted.groups())}, {go} is {told.strip()}")
+    fetch(go, "mod", "download", into=folder)
+    return [go, "run", "."]
+
+
+def in_node() -> list[str | Path]:
+    node, npm, folder = tool("node"), tool("npm"), CLIENTS / "node"
+    lock, installed = folder / "package-lock.json", folder / "node_modules" / "installed.json"
+    if not installed.exists() or installed.read_text() != lock.read_text():
+        fetch(npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", into=folder)
+        shutil.copyfile(lock, installed)
+    return [node, "payments.js"]
+
+
+LANGUAGES = {"python": in_python, "java": in_java, "go": in_go, "node": in_node}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_client_sends_payments_and_handles_each_committed_score_once(served: Deployment, language: str) -> None:
+    command = LANGUAGES[language]()
+    before = {place_of(record) for record in read_topic(served.bootstrap, served.input_topic)}
+    group = f"alerts-{language}-{served.output_topic}"
+    env = os.environ | {
+        "BOOTSTRAP_SERVERS": served.bootstrap,
+        "PAYMENTS_TOPIC": served.input_topic,
+        "SCORES_TOPIC": served.output_topic,
+        "CONSUMER_GROUP": group,
+        "GOTOOLCHAIN": "local",
+    }
+    ran = subprocess.run(
+        command, cwd=CLIENTS / language, env=env, capture_output=True, text=True, timeout=240, check=False
+    )
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    sent = [record for record in read_topic(served.bootstrap, served.input_topic) if place_of(record) not in before]
+    assert sorted(record.key() for record in sent) == [b"anna", b"bob", b"clara"]
+    keys = [record.key() for record in sent]
+    assert [record.partition() for record in sent] == list(partitions_of(keys, PARTITIONS, "murmur2"))
+    assert {record.partition() for record in sent} == set(range(PARTITIONS))
+    payments = [json.loads(record.value()) for record in sent]
+    for payment in payments:
+        PAYMENT.validate(payment)
+    assert [payment["user_id"].encode() for payment in payments] == keys
+    assert {payment["amount"] for payment in payments} == {19.9}
+
+    scores = read_topic(served.bootstrap, served.output_topic)
+    answers = {source_of(score): json.loads(score.value()) for score in scores}
+    assert [answers[source_of_score_for(record)]["transaction_id"] for record in sent] == [
+        payment["transaction_id"] for payment in payments
+    ]
+    assert len(answers) == len(scores) - PARTITIONS  # as many are there twice
+    # each user has a partition, so that nothing which was there before remains unread
+    handled = sorted(tuple(line.split(" ")) for line in ran.stdout.splitlines())
+    told = [(each["transaction_id"], each["user_id"]) for each in answers.values()]
+    assert [line[:2] for line in handled] == sorted(told)
+    by_id = {each["transaction_id"]: each for each in answers.values()}
+    for transaction_id, _, probability, anomaly in handled:
+        assert float(probability) == by_id[transaction_id]["fraud_probability"]
+        assert anomaly.lower() == str(by_id[transaction_id]["sequence_anomaly"]).lower()
+
+    behind_the_last = {score.partition(): score.offset() + 1 for score in scores}
+    positions = committed_of(served, group)
+    assert all(positions[partition] >= behind_the_last[partition] for partition in range(PARTITIONS)), positions
+
+
+def committed_of(deployment: Deployment, group: str) -> list[int]:
+    consumer = Consumer({"bootstrap.servers": deployment.bootstrap, "group.id": group})
+    try:
+        partitions = [TopicPartition(deployment.output_topic, number) for number in range(PARTITIONS)]
+        return [position.offset for position in consumer.committed(partitions, 10)]
+    finally:
+        consumer.close()
+
+
+def place_of(record: Message) -> tuple[int, int]:
+    return record.partition(), record.offset()
+
+
+def source_of(score: Message) -> tuple[bytes, ...]:
+    headers = dict(score.headers())
+    return tuple(headers[name] for name in SOURCE)
+
+
+def source_of_score_for(record: Message) -> tuple[bytes, ...]:
+    return record.topic().encode(), b"%d" % record.partition(), b"%d" % record.offset()
