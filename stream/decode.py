@@ -157,11 +157,12 @@ def _refuse_key(row: int, key: bytes | None) -> DeadLetter:
 
 def _refuse_content(row: int, error: ValueError) -> DeadLetter:
     if isinstance(error, ValidationError):
-        return DeadLetter(row, *_explain(error))
+        return DeadLetter(row, *explain_invalid(error))
     return DeadLetter(row, Reason.INVALID, "created_at: no such date or time; send RFC 3339 with an offset")
 
 
-def _explain(error: ValidationError) -> tuple[Reason, str]:
+def explain_invalid(error: ValidationError) -> tuple[Reason, str]:
+    """Return what the contract has against a value: the reason, and for a person each field. Nothing is quoted."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     if problems[0]["type"] == "json_invalid":
         return Reason.NOT_JSON, f"the value is not JSON in UTF-8: {problems[0]['msg']}"

@@ -2,22 +2,20 @@
 
 import os
 import pwd
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import redis
 
-from stream.contract import MAX_ID_CHARS, epoch_ms, timestamp
+from stream.contract import MAX_ID_CHARS, timestamp
 from stream.errors import TenfoldError
 from stream.models_command import Told
+from stream.moments import moment_ms
 from stream.redis_client import RedisAwayError, connect
 from stream.settings import Settings, mask_url
 from stream.suppression_rules import Because, Change, Kind, Rule, Rules
 
-_DURATION = re.compile(r"([0-9]{1,5})([mhd])")
-_UNIT_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _LONGEST_REASON = 1_000
 
 
@@ -75,10 +73,9 @@ def until_of(text: str, now_ms: int) -> int:
     Raises:
         SuppressOptionError: it is none of these, or not in the future.
     """
-    duration = _DURATION.fullmatch(text)
     try:
-        until_ms = now_ms + int(duration[1]) * _UNIT_MS[duration[2]] if duration else epoch_ms(text)
-    except (ValueError, TypeError):  # a time without an offset is a TypeError
+        until_ms = moment_ms(text, now_ms, ahead=True)
+    except ValueError:
         raise SuppressOptionError(f"--until {text!r} is neither 2026-03-01T08:00:00Z nor 90m, 12h, 7d") from None
     if until_ms <= now_ms:
         raise SuppressOptionError(f"--until {text!r} is over already: name a time that is to come")

@@ -1,13 +1,14 @@
-"""``tenfold watch``: follow the scores topic."""
+"""``tenfold watch``: follow the scores topic, or that of the dead letters."""
 
 import threading
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, Message, TopicPartition
 from pydantic import ValidationError
 
 from stream.clients import open_client, reader_config
-from stream.contract import FRAUD_SCORE, FraudScore
+from stream.contract import DEAD_LETTER_HEADERS, FRAUD_SCORE, DeadLetterHeaders, FraudScore, timestamp
 from stream.errors import TenfoldError
 from stream.settings import Settings
 from stream.topics import require_topics
@@ -16,47 +17,112 @@ _POLL_S = 0.2
 _AT_ONCE = 500
 _CALL_S = 10.0
 
+Begin = int | None  # milliseconds since the epoch by Kafka's timestamps, 0 for the oldest record, None for the next
+
 
 class WatchError(TenfoldError):
-    """The scores topic holds what is not a score, or cannot be read; the message says where."""
+    """The topic holds what it should not, or cannot be read; the message says where."""
 
 
-def follow(settings: Settings, stop: threading.Event, *, from_beginning: bool) -> Iterator[FraudScore]:
+class Wanted(NamedTuple):
+    """Which scores are shown."""
+
+    user: str | None = None
+    threshold: float | None = None  # probabilities above it
+    anomalies: bool = False
+
+    def shows(self, score: FraudScore) -> bool:
+        """Say whether a score is one of them."""
+        return (
+            (self.user is None or score["user_id"] == self.user)
+            and (self.threshold is None or score["fraud_probability"] > self.threshold)
+            and (score["sequence_anomaly"] or not self.anomalies)
+        )
+
+
+def follow_scores(settings: Settings, stop: threading.Event, begin: Begin, wanted: Wanted) -> Iterator[FraudScore]:
     """Yield committed scores as they come, of all partitions, until ``stop``. Joins no group, commits nothing.
 
     Raises:
         stream.topics.TopicsError: no broker, or no such topic.
         WatchError: a record is not a score, or Kafka refuses the reader.
     """
+    for message in _follow(settings, settings.output_topic, stop, begin):
+        score = _score(message)
+        if wanted.shows(score):
+            yield score
+
+
+def follow_dead_letters(
+    settings: Settings, stop: threading.Event, begin: Begin, user: str | None
+) -> Iterator[DeadLetterHeaders]:
+    """Yield what dead letters say of themselves, as :func:`follow_scores` does; ``user`` is compared with the key.
+
+    Raises:
+        stream.topics.TopicsError: no broker, or no such topic.
+        WatchError: a record is not a dead letter, or Kafka refuses the reader.
+    """
+    for message in _follow(settings, settings.dlq_topic, stop, begin):
+        if user is None or message.key() == user.encode():
+            yield _dead_letter(message)
+
+
+def _follow(settings: Settings, topic: str, stop: threading.Event, begin: Begin) -> Iterator[Message]:
     consumer = open_client(Consumer, reader_config(settings) | {"enable.partition.eof": False})
     try:
-        require_topics(consumer, settings, [settings.output_topic])
-        offset = OFFSET_BEGINNING if from_beginning else OFFSET_END
-        partitions = consumer.list_topics(settings.output_topic, _CALL_S).topics[settings.output_topic].partitions
-        consumer.assign([TopicPartition(settings.output_topic, partition, offset) for partition in partitions])
+        require_topics(consumer, settings, [topic])
+        consumer.assign(_places(consumer, topic, begin))
         while not stop.is_set():
             first = consumer.poll(_POLL_S)
             if first is None:
                 continue
             for message in (first, *consumer.consume(_AT_ONCE, 0)):
                 problem = message.error()
-                if problem is not None:
-                    if problem.retriable():
-                        continue
-                    raise WatchError(f"topic {settings.output_topic} cannot be read: {problem.str()}")
-                yield _score(message.value(), f"{message.topic()}/{message.partition()} at {message.offset()}")
+                if problem is None:
+                    yield message
+                elif not problem.retriable():
+                    raise WatchError(f"topic {topic} cannot be read: {problem.str()}")
     finally:
         consumer.close()
 
 
-def _score(value: bytes | None, where: str) -> FraudScore:
+def _places(consumer: Consumer, topic: str, begin: Begin) -> list[TopicPartition]:
+    partitions = consumer.list_topics(topic, _CALL_S).topics[topic].partitions
+    if not begin:
+        offset = OFFSET_END if begin is None else OFFSET_BEGINNING
+        return [TopicPartition(topic, partition, offset) for partition in partitions]
+    try:  # where there is no record so late, Kafka answers with the end
+        return consumer.offsets_for_times(
+            [TopicPartition(topic, partition, begin) for partition in partitions], _CALL_S
+        )
+    except KafkaException as error:
+        raise WatchError(f"topic {topic} cannot be read: {error.args[0].str()}") from None
+
+
+def _where(message: Message) -> str:
+    return f"{message.topic()}/{message.partition()} at {message.offset()}"
+
+
+def _score(message: Message) -> FraudScore:
     try:
-        return FRAUD_SCORE.validate_json(value or b"")
+        return FRAUD_SCORE.validate_json(message.value() or b"")
     except ValidationError as error:
         what = error.errors()[0]
         field = ".".join(map(str, what["loc"])) or "value"
         raise WatchError(
-            f"{where} is not a score ({field}: {what['msg']}): is TENFOLD_OUTPUT_TOPIC the scores topic?"
+            f"{_where(message)} is not a score ({field}: {what['msg']}): is TENFOLD_OUTPUT_TOPIC the scores topic?"
+        ) from None
+
+
+def _dead_letter(message: Message) -> DeadLetterHeaders:
+    headers = dict(message.headers() or [])
+    told = {name: value.decode(errors="replace") for name, value in headers.items() if isinstance(value, bytes)}
+    try:
+        return DEAD_LETTER_HEADERS.validate_python(told)
+    except ValidationError as error:
+        header = ".".join(map(str, error.errors()[0]["loc"]))
+        raise WatchError(
+            f"{_where(message)} is not a dead letter (header {header}): is TENFOLD_DLQ_TOPIC the dead letters' topic?"
         ) from None
 
 
@@ -68,3 +134,9 @@ def score_line(score: FraudScore) -> str:
         f"{score['created_at']:<24}  {verdict:<7}  {score['fraud_probability']:.4f}"
         f"  window {score['window_length']:>2}  {score['user_id']:<20}  {score['transaction_id']}"
     ) + (f"  ({why})" if why else "")
+
+
+def dead_letter_line(letter: DeadLetterHeaders) -> str:
+    """Return a dead letter as an aligned line: its record's time, the reason, where the record is, what to do."""
+    where = f"{letter['topic']}/{letter['partition']} at {letter['offset']}"
+    return f"{timestamp(int(letter['timestamp'])):<24}  {letter['reason']:<13}  {where:<26}  {letter['error']}"

@@ -7,10 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from confluent_kafka import KafkaError, Message, Producer
-
-from stream.clients import open_client, producer_config
 from stream.errors import TenfoldError
+from stream.sender import Sender
 from stream.settings import Settings
 from stream.topics import require_topics
 from training.simulator import (
@@ -23,8 +21,6 @@ from training.simulator import (
     write_parquet,
 )
 
-_FLUSH_S = 30.0
-_POLL_EVERY = 500
 _DAY_S = 86_400.0
 _A_USER_AND_DAY = 1.62  # transactions that a simulated user makes, for the length of a run before it is drawn
 
@@ -69,11 +65,12 @@ def to_kafka(
     tell that it did not come then; else Kafka stamps it with the time at which it is sent. Retention goes by it, too.
 
     Raises:
-        SimulateError: Kafka does not take a record, or ``rate`` is slower than so many users pay.
+        SimulateError: ``rate`` is slower than so many users pay.
+        stream.sender.SendError: Kafka does not take a record.
         stream.topics.TopicsError: there is no broker, or no topic.
     """
     lasts_s = _duration_s(users, days, rate)
-    sender = _Sender(settings, backdate)
+    sender = Sender(settings)
     require_topics(sender.producer, settings, [settings.input_topic, settings.labels_topic])
     start = datetime.now(UTC) + timedelta(seconds=lasts_s) - timedelta(days=days)
     transactions = frauds = labels = 0
@@ -86,7 +83,8 @@ def to_kafka(
                 time.sleep(max(0.0, begun + transactions / rate - time.monotonic()))
             transactions += 1
             frauds += record.is_fraud
-        sender.send(record)
+        topic = settings.labels_topic if record.is_label else settings.input_topic
+        sender.send(topic, record.key, record.value, record.at_ms if backdate else 0)
     sender.flush()
     return Written(transactions, frauds, labels)
 
@@ -110,48 +108,3 @@ def _duration_s(users: int, days: int, rate: float | None) -> float:
     if rate < natural:
         raise SimulateError(f"--rate {rate:g} is slower than {users} users pay: give {natural:.3g} or more")
     return days * _DAY_S * natural / rate
-
-
-class _Sender:
-    """An idempotent producer of both topics that sees to refusals."""
-
-    def __init__(self, settings: Settings, backdate: bool) -> None:
-        self.producer: Producer = open_client(Producer, producer_config(settings))
-        self._settings, self._backdate = settings, backdate
-        self._refused: KafkaError | None = None
-        self._sent = 0
-
-    def send(self, record: SimulatedRecord) -> None:
-        """Hand a record to the producer; wait where its queue is full."""
-        topic = self._settings.labels_topic if record.is_label else self._settings.input_topic
-        timestamp = record.at_ms if self._backdate else 0  # 0 is the time of sending
-        while True:
-            try:
-                self.producer.produce(
-                    topic, key=record.key, value=record.value, timestamp=timestamp, on_delivery=self._delivered
-                )
-            except BufferError:
-                self.producer.poll(0.1)
-                self._check()
-            else:
-                break
-        self._sent += 1
-        if self._sent % _POLL_EVERY == 0:
-            self.producer.poll(0)
-            self._check()
-
-    def flush(self) -> None:
-        """Return once Kafka has everything."""
-        left = self.producer.flush(_FLUSH_S)
-        self._check()
-        if left:
-            raise SimulateError(
-                f"Kafka at {self._settings.bootstrap_servers} has not taken {left} records within {_FLUSH_S:.0f} s"
-            )
-
-    def _delivered(self, error: KafkaError | None, _: Message) -> None:
-        self._refused = self._refused or error
-
-    def _check(self) -> None:
-        if self._refused is not None:
-            raise SimulateError(f"Kafka at {self._settings.bootstrap_servers} refused a record: {self._refused.str()}")

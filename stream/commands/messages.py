@@ -1,36 +1,119 @@
-"""Commands about what goes over the topics: look at it, and say what it looks like."""
+"""Commands about what goes over the topics: send it, look at it, and say what it looks like."""
 
 import json
+import sys
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from stream.commands.options import Json, counted, now_ms
 from stream.errors import TenfoldError
+
+User = Annotated[str | None, typer.Option(help="Only this user's.", metavar="ID")]
 
 
 def watch(
-    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Begin with the oldest score.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="End after so many.")] = None,
+    user: User = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Only probabilities above it.", metavar="PROBABILITY")
+    ] = None,
     anomalies: Annotated[bool, typer.Option("--anomalies", help="Only what was flagged.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print each score as a line of JSON.")] = False,
+    dead_letters: Annotated[
+        bool, typer.Option("--dead-letters", help="In place of scores what could not be scored: why, and where it is.")
+    ] = False,
+    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Begin with the oldest.")] = False,
+    since: Annotated[
+        str | None,
+        typer.Option(help="Begin there, by Kafka's timestamps: 2026-03-01T08:00:00Z, or 90m, 12h, 7d ago."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="End after so many.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each as a line of JSON.")] = False,
 ) -> None:
-    """Follow the scores as they come, until Ctrl-C.
+    """Follow the scores, or the dead letters, as they come, until Ctrl-C.
 
-    Example: tenfold watch --anomalies
+    Example: tenfold watch --anomalies --since 12h
     """
+    from stream.moments import moment_ms
     from stream.settings import load
     from stream.signals import stop_on_signals
-    from stream.watch import follow, score_line
+    from stream.watch import Wanted, dead_letter_line, follow_dead_letters, follow_scores, score_line
 
+    if from_beginning and since is not None:
+        raise typer.BadParameter("give one of --from-beginning, --since")
+    if dead_letters and (anomalies or threshold is not None):
+        raise typer.BadParameter("dead letters have no score: --anomalies and --threshold are not for them")
+    begin = 0 if from_beginning else None
+    if since is not None:
+        try:
+            begin = max(moment_ms(since, now_ms(), ahead=False), 0)
+        except ValueError:
+            raise typer.BadParameter(f"--since {since!r} is neither 2026-03-01T08:00:00Z nor 90m, 12h, 7d") from None
+    settings = load()
     with stop_on_signals() as stop:
-        scores = follow(load(), stop, from_beginning=from_beginning)
-        wanted = (score for score in scores if score["sequence_anomaly"] or not anomalies)
-        for score in islice(wanted, limit):
-            print(json.dumps(score) if as_json else score_line(score), flush=True)
+        if dead_letters:
+            for letter in islice(follow_dead_letters(settings, stop, begin, user), limit):
+                print(json.dumps(letter) if as_json else dead_letter_line(letter), flush=True)
+        else:
+            for score in islice(follow_scores(settings, stop, begin, Wanted(user, threshold, anomalies)), limit):
+                print(json.dumps(score, default=str) if as_json else score_line(score), flush=True)
         if stop.is_set():
             raise typer.Exit(130)
+
+
+def send(
+    fields: Annotated[
+        list[str] | None, typer.Argument(help="One message; else JSON lines are read.", metavar="[FIELD=VALUE]...")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="JSON lines to send.  [default: standard input]", metavar="FILE")
+    ] = None,
+    labels: Annotated[bool, typer.Option("--labels", help="Verdicts, in place of payments.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Send payments, or verdicts, keyed by their user; what the scorer would refuse is not sent, and 1 in the end.
+
+    A payment without transaction_id or created_at is given a new one, and now; a verdict without labelled_at, now.
+
+    Example: tenfold send user_id=anna amount=12.50 merchant_id=m-7
+    """
+    from contextlib import ExitStack
+
+    from stream.send import message_of
+    from stream.send import send as send_lines
+    from stream.settings import load
+
+    if fields and file is not None:
+        raise typer.BadParameter("give one of FIELD=VALUE, --file")
+    if not fields and file is None and sys.stdin.isatty():
+        raise typer.BadParameter("give FIELD=VALUE, --file, or JSON lines on standard input")
+    settings = load()
+    kind: Literal["transaction", "label"] = "label" if labels else "transaction"
+
+    def say(line: str) -> None:
+        typer.echo(f"tenfold: {line}", err=True)
+
+    with ExitStack() as stack:
+        if fields:
+            given = message_of(fields, kind, now_ms())
+            lines: Iterable[bytes] = [given.value]
+            filled = given.filled
+            if filled:
+                say(", ".join(f"{name} is {value}" for name, value in filled.items()))
+        else:
+            try:
+                lines = stack.enter_context(file.open("rb")) if file is not None else sys.stdin.buffer
+            except OSError as error:
+                raise TenfoldError(f"{file} cannot be read: {error.strerror}") from None
+            filled = {}
+        progress = stack.enter_context(counted("lines"))
+        done = send_lines(settings, kind, lines, now_ms, say, progress)
+    done.filled = filled
+    typer.echo(json.dumps(done.as_dict()) if as_json else done.line)
+    if done.refused:
+        raise typer.Exit(1)
 
 
 def schema(

@@ -1,0 +1,24 @@
+"""A moment as a person names it: a time with an offset, or how far it is from now: ``90m``, ``12h``, ``7d``. Pure."""
+
+import re
+
+from stream.contract import epoch_ms
+
+_DISTANCE = re.compile(r"([0-9]{1,5})([mhd])")
+_UNIT_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def moment_ms(text: str, now_ms: int, *, ahead: bool) -> int:
+    """Return a moment in milliseconds since the epoch; a distance is ``ahead`` of now, or behind it.
+
+    Raises:
+        ValueError: ``text`` is neither.
+    """
+    distance = _DISTANCE.fullmatch(text)
+    if distance is None:
+        try:
+            return epoch_ms(text)
+        except TypeError:
+            raise ValueError("the time has no offset") from None
+    ms = int(distance[1]) * _UNIT_MS[distance[2]]
+    return now_ms + ms if ahead else now_ms - ms

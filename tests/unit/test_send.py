@@ -1,0 +1,110 @@
+"""What ``tenfold send`` makes of words and lines, before anything is sent."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from stream.cli import app
+from stream.contract import timestamp
+from stream.send import FieldError, Message, judge, message_of
+
+NOW_MS = 1_772_356_867_000
+PAYMENT = {"transaction_id": "t-1", "user_id": "änna", "amount": 12.5, "created_at": timestamp(NOW_MS)}
+VERDICT = {"transaction_id": "t-1", "user_id": "anna", "is_fraud": True, "labelled_at": timestamp(NOW_MS)}
+
+
+def test_what_is_not_given_is_filled_and_told() -> None:
+    given = message_of(["user_id=anna", "amount=12.5", "is_vpn=true"], "transaction", NOW_MS, lambda: "new")
+
+    assert given.filled == {"transaction_id": "new", "created_at": timestamp(NOW_MS)}
+    assert json.loads(given.value) == given.filled | {"user_id": "anna", "amount": 12.5, "is_vpn": True}
+
+
+def test_an_id_of_digits_stays_text() -> None:
+    given = message_of(["user_id=4711", "transaction_id=1e5", "amount=1", "merchant_id=true"], "transaction", NOW_MS)
+
+    assert isinstance(judge(given.value, "transaction", NOW_MS), Message)
+    assert set(given.filled) == {"created_at"}
+
+
+def test_a_verdict_needs_its_transaction_and_gets_its_time() -> None:
+    given = message_of(["user_id=anna", "is_fraud=true"], "label", NOW_MS)
+
+    assert given.filled == {"labelled_at": timestamp(NOW_MS)}
+    assert "transaction_id: field required" in str(judge(given.value, "label", NOW_MS))
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("ammount=1", "did you mean amount?"),
+        ("is_fraud=true", "is not a field of a transaction"),
+        ("amount", "is not FIELD=VALUE"),
+        ("user_id=bert", "given twice"),
+    ],
+)
+def test_a_word_that_is_no_field_is_named(word: str, said: str) -> None:
+    with pytest.raises(FieldError, match=said.replace("?", r"\?")):
+        message_of(["user_id=anna", word], "transaction", NOW_MS)
+
+
+def test_a_message_is_keyed_by_its_user() -> None:
+    line = json.dumps(PAYMENT).encode()
+
+    assert judge(line, "transaction", NOW_MS) == Message("änna".encode(), line)
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"amount": -1}, "amount"),
+        ({"amount": "12.5"}, "amount"),
+        ({"user_id": 7}, "user_id"),
+        ({"created_at": "yesterday"}, "created_at"),
+        ({"created_at": timestamp(NOW_MS + 90_000_000)}, "created_at"),
+        ({"is_vpn": "yes"}, "is_vpn"),
+    ],
+)
+def test_what_the_scorer_would_refuse_is_named_by_field_and_not_quoted(changed: dict[str, object], field: str) -> None:
+    said = judge(json.dumps(PAYMENT | changed).encode(), "transaction", NOW_MS)
+
+    assert isinstance(said, str)
+    assert field in said
+    assert "t-1" not in said
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"is_fraud": 1}, "is_fraud"),
+        ({"labelled_at": "2026-02-30T00:00:00Z"}, "labelled_at"),
+        ({"user_id": ""}, "user"),
+    ],
+)
+def test_a_verdict_is_looked_at_as_well(changed: dict[str, object], field: str) -> None:
+    assert isinstance(judge(json.dumps(VERDICT).encode(), "label", NOW_MS), Message)
+    assert field in str(judge(json.dumps(VERDICT | changed).encode(), "label", NOW_MS))
+
+
+@pytest.mark.parametrize("line", [b"{", b"[]", b"null", b"\xff", b'{"a":' * 10_000])
+def test_what_is_not_an_object_is_refused(line: bytes) -> None:
+    assert isinstance(judge(line, "transaction", NOW_MS), str)
+    assert isinstance(judge(line, "label", NOW_MS), str)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("send amount=1 --file x", "--file"),
+        ("watch --since yesterday", "--since"),
+        ("watch --since 1h --from-beginning", "--since"),
+        ("watch --dead-letters --anomalies", "--anomalies"),
+        ("watch --threshold 2", "--threshold"),
+    ],
+)
+def test_options_that_do_not_go_together_are_named(words: str, said: str) -> None:
+    ran = CliRunner().invoke(app, words.split())
+
+    assert ran.exit_code == 2
+    assert said in ran.stderr
