@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
+from stream.kafka_token import NoTokenError, TokenCommand
 from stream.partitioner import OWN_PARTITIONER
 from stream.settings import Settings, SettingsError
 
@@ -60,13 +61,16 @@ def why_away(client: AdminClient | Consumer | Producer, error: KafkaError) -> st
 
 def common_config(settings: Settings) -> dict[str, Any]:
     """Return what every client has."""
-    return {
+    config = {
         "bootstrap.servers": settings.bootstrap_servers,
         "client.id": f"tenfold-{settings.instance_id}" if settings.instance_id else "tenfold",
         "reconnect.backoff.max.ms": 1000,
         "logger": _librdkafka,
         **settings.kafka,
     }
+    if settings.kafka_token_command:
+        config["oauth_cb"] = TokenCommand(settings.kafka_token_command)
+    return config
 
 
 #: What is fetched ahead: some batches, not the default's 100,000 records of each partition and 64 MiB.
@@ -143,9 +147,14 @@ def open_client(make: Callable[[dict[str, Any]], Client], config: dict[str, Any]
 
     Raises:
         SettingsError: librdkafka refuses a property, which the message names.
+        stream.kafka_token.NoTokenError: the command for tokens gives none.
     """
     try:
         return make(config)
+    except SystemError:  # what confluent_kafka makes of a first token that does not come
+        if "oauth_cb" not in config:
+            raise
+        raise NoTokenError from None
     except KafkaException as error:
         cause = error.args[0]
         reason = cause.str() if isinstance(cause, KafkaError) else str(cause)

@@ -72,6 +72,7 @@ class Settings(BaseSettings):
 
     bootstrap_servers: str = Field("localhost:9092", min_length=1, description="Kafka brokers, host:port,…")
     kafka: dict[str, str] = Field({}, repr=False, description="any librdkafka property")
+    kafka_token_command: str = Field("", description="a command that prints a token for SASL/OAUTHBEARER, as JSON")
     redis_url: SecretStr = Field(
         SecretStr("redis://localhost:6379/0"),
         description="redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://",
@@ -194,6 +195,12 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"TENFOLD_KAFKA__{name} cannot be set: "
                 + (f"use {instead}" if instead else "exactly-once scoring depends on its value")
+            )
+        by_token = self.kafka.get("sasl.mechanism", "").upper() == "OAUTHBEARER"
+        if self.kafka_token_command and (not by_token or "sasl.oauthbearer.method" in self.kafka):
+            raise ValueError(
+                "TENFOLD_KAFKA_TOKEN_COMMAND needs TENFOLD_KAFKA__SASL_MECHANISM=OAUTHBEARER, and no "
+                "TENFOLD_KAFKA__SASL_OAUTHBEARER_METHOD, with which librdkafka gets tokens by itself"
             )
         topics = {
             "TENFOLD_INPUT_TOPIC": self.input_topic,

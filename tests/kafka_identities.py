@@ -137,6 +137,11 @@ class IdentifyingBroker(KafkaBroker):
             "TENFOLD_KAFKA__SASL_OAUTHBEARER_CLIENT_SECRET": SECRET,
         }
 
+    def by_command(self, line: str) -> dict[str, str]:
+        """What a client is set to that gets its tokens from a command."""
+        own = {name: value for name, value in self.by_token.items() if "OAUTHBEARER_" not in name}
+        return own | {"TENFOLD_KAFKA_TOKEN_COMMAND": line}
+
     @property
     def by_certificate(self) -> dict[str, str]:
         """What a client that shows a certificate is set to."""

@@ -1,15 +1,17 @@
 """Kafka that knows its clients by OAuth tokens or by certificates: the right ones score, others are told why not."""
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
 from models.bundle import LoadedBundle
-from tests.kafka_identities import SECRET, IdentifyingBroker, TokenIssuer
+from tests.kafka_identities import CLIENT, SECRET, IdentifyingBroker, TokenIssuer
 from tests.kafka_jars import PartMissingError
 from tests.scorers import Deployment, verdict_of
 from tests.topics import Topics
@@ -43,6 +45,43 @@ def deployment(identifying: IdentifyingBroker, redis_url: str, group_id: str, tm
     topics = Topics(identifying.bootstrap)
     yield Deployment.create(topics, identifying.bootstrap, redis_url, group_id, tmp_path)
     topics.delete_all()
+
+
+@pytest.fixture
+def token_command(issuer: TokenIssuer, tmp_path: Path) -> str:
+    """A command that prints a token which ends in some seconds, and notes that it was asked."""
+    program = f"""
+        import json, sys, time
+        with open(sys.argv[1], "a") as asked:
+            print(time.time(), file=asked)
+        print(json.dumps({{"token": {issuer.token(CLIENT)!r}, "expires_at": time.time() + 5}}))
+    """
+    file = tmp_path / "a token.py"
+    file.write_text(dedent(program))
+    return shlex.join([sys.executable, str(file), str(tmp_path / "asked")])
+
+
+def test_tokens_of_a_command_are_asked_for_again_before_they_end(
+    token_command: str, identifying: IdentifyingBroker, deployment: Deployment, bundle: LoadedBundle, tmp_path: Path
+) -> None:
+    scorer = deployment.scorer(**identifying.by_command(token_command)).wait_until_ready()
+    produce(identifying.bootstrap, deployment.input_topic, traffic(EVENTS, users=20, seed=1))
+    deployment.wait_until_scored([scorer])
+    asked = len((tmp_path / "asked").read_text().splitlines())
+    scorer.process.wait_until(lambda: len((tmp_path / "asked").read_text().splitlines()) > asked, 60)
+    assert scorer.stop() == 0
+    _, verdict = verdict_of(bundle, deployment)
+    assert verdict.right, verdict
+
+
+def test_a_command_that_gives_no_token_is_told_of(
+    identifying: IdentifyingBroker, deployment: Deployment, tmp_path: Path
+) -> None:
+    file = tmp_path / "none.py"
+    file.write_text("raise SystemExit('nobody is logged in')")
+    told = refused(deployment, identifying.by_command(shlex.join([sys.executable, str(file)])))
+    assert "no token for Kafka from TENFOLD_KAFKA_TOKEN_COMMAND: it ended with 1: nobody is logged in" in told
+    assert "Traceback" not in told, told
 
 
 @pytest.mark.parametrize("way", ["by_token", "by_certificate"])
