@@ -26,7 +26,8 @@ def document(settings: Settings, payloads: Mapping[str, Any], schemas: Mapping[s
             "title": "Tenfold",
             "version": version("tenfold"),
             "description": "Scores every payment on a Kafka topic for fraud, over its user's last ten, exactly once. "
-            "Unknown fields are ignored; a breaking change gets a new topic.",
+            "Unknown fields are ignored; a breaking change gets a new topic. "
+            "Programs that produce and subscribe, in Python, Java, Go and Node.js: docs/how-to/clients.md.",
             "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
         },
         "defaultContentType": "application/json",

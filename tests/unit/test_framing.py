@@ -1,6 +1,7 @@
 """The Schema Registry's frame is taken off where that is switched on, and named where it is not."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,15 @@ from tests.framed import framed
 from training.archive import Kind
 from training.archive_records import Records, to_rows
 
+ROOT = Path(__file__).parents[2]
+#: What reads the setting, and how the page names the process.
+READERS = {
+    "stream/service.py": "Scorers",
+    "stream/catch_up.py": "Scorers",
+    "stream/rebuild.py": "`tenfold reset --rebuild`",
+    "training/archive_command.py": "archiver",
+    "training/monitor_command.py": "monitor",
+}
 NOW_MS = 1_767_261_600_000  # 2026-01-01T10:00:00Z
 GOOD = b'{"transaction_id":"t1","user_id":"u1","amount":12.5,"created_at":"2026-01-01T10:00:00Z"}'
 LABEL = b'{"transaction_id":"t1","user_id":"u1","is_fraud":true,"labelled_at":"2026-01-01T10:00:00Z"}'
@@ -75,3 +85,14 @@ def test_archiver_and_monitor_read_framed_payments_and_labels_as_the_scorer_does
     assert rows_of(kind, value, "confluent") == (1, Counter())
     assert rows_of(kind, framed(value), "none") == (0, Counter({"framed": 1}))
     assert rows_of(kind, framed(b"junk"), "confluent") == (0, Counter({"not-json": 1}))
+
+
+def test_the_page_names_every_process_that_must_have_the_same_framing() -> None:
+    modules = [path for folder in ("stream", "training") for path in (ROOT / folder).rglob("*.py")]
+    reading = {path.relative_to(ROOT).as_posix() for path in modules if "settings.input_framing" in path.read_text()}
+    [told] = [
+        line for line in (ROOT / "docs" / "messages.md").read_text().splitlines() if "must have the same value" in line
+    ]
+
+    assert reading == READERS.keys(), "a process that reads payments or labels: add it here, and to docs/messages.md"
+    assert [process for process in READERS.values() if process not in told] == []

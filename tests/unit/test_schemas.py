@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
+from jsonschema import Draft7Validator, Draft202012Validator
 from typer.testing import CliRunner
 
 from stream.cli import app
@@ -23,6 +23,7 @@ from tests.compatibility import Direction, breaks
 
 ROOT = Path(__file__).parents[2]
 CHECKED_IN = ROOT / "docs" / "schemas"
+PUBLISHED = Draft7Validator(json.loads((ROOT / "tests" / "data" / "asyncapi" / "3.0.0.json").read_text()))
 RELEASES = sorted(path.name for path in (CHECKED_IN / "released").iterdir())
 NOW_MS = 1_772_500_000_000  # 2026-03-03T01:06:40Z
 
@@ -52,6 +53,19 @@ def validator(name: str) -> Draft202012Validator:
 def examples(name: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json_schemas()[name]["examples"]
     return found
+
+
+def altered(document: dict[str, Any], place: str, value: Any) -> dict[str, Any]:
+    """Return the document with ``value`` at ``place``, or without what is there where ``value`` is ``...``."""
+    copied: Any = copy.deepcopy(document)
+    *steps, last = (int(step) if step.isdigit() else step for step in place.split("/"))
+    part = copied
+    for step in steps:
+        part = part[step]
+    part[last] = value
+    if value is ...:
+        del part[last]
+    return copied
 
 
 def test_the_schemas_that_are_checked_in_are_the_codes(defaults: Settings) -> None:
@@ -172,6 +186,30 @@ def test_the_document_has_the_topics_and_the_group_that_are_set() -> None:
     assert document["operations"]["scoreTransactions"]["bindings"]["kafka"]["groupId"]["const"] == "eu"
 
 
+def test_the_document_is_what_asyncapi_3_asks_for(defaults: Settings) -> None:
+    PUBLISHED.validate(asyncapi(defaults))
+    PUBLISHED.validate(json.loads((CHECKED_IN / "asyncapi.json").read_text()))
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("asyncapi", "2.6.0"),
+        ("info/version", ...),
+        ("servers/kafka/protocol", ...),
+        ("channels/scores/adress", "fraud-scores"),
+        ("operations/publishScores/action", "publish"),
+        ("operations/publishScores/channel", ...),
+        ("operations/scoreTransactions/bindings/kafka/groupId", 7),
+        ("components/messages/fraudScore/bindings/kafka/key", "user_id"),
+        ("components/messages/fraudScore/headres", {}),
+        ("components/schemas/Transaction/properties/amount/type", "decimal"),
+    ],
+)
+def test_a_document_that_asyncapi_3_does_not_know_is_found(defaults: Settings, place: str, value: Any) -> None:
+    assert not PUBLISHED.is_valid(altered(asyncapi(defaults), place, value))
+
+
 def test_the_document_refers_to_nothing_that_is_not_there(defaults: Settings) -> None:
     document = asyncapi(defaults)
     references = set(re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(document)))
@@ -233,17 +271,8 @@ def test_what_a_release_promised_still_holds(version: str, name: str) -> None:
 
 
 def changed(name: str, place: str, value: Any) -> dict[str, Any]:
-    """Return a schema with the keyword at ``place`` set, or taken out where ``value`` is ``...``."""
-    schema: Any = copy.deepcopy(json_schemas()[name])
-    *steps, last = (int(step) if step.isdigit() else step for step in place.split("/"))
-    part = schema
-    for step in steps:
-        part = part[step]
-    if value is ...:
-        del part[last]
-    else:
-        part[last] = value
-    return schema
+    """Return a message's schema with the keyword at ``place`` set, or taken out where ``value`` is ``...``."""
+    return altered(json_schemas()[name], place, value)
 
 
 def required(name: str, more: str = "", less: str = "") -> list[str]:
