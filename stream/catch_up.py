@@ -209,7 +209,7 @@ class Recoverer:
             for past in self.history(partition, found.topic_id, found.log_start):
                 if cancelled():
                     raise CancelledError
-                held.advance(self.store.pseudonyms.of(past.users), past.records)
+                held.advance(past.users, past.records)
                 events, last = events + len(past.users), last if past.last is None else past.last
         except (TenfoldError, OSError) as error:  # payments are scored all the same
             log.error(

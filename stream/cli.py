@@ -72,6 +72,7 @@ app.command(rich_help_panel=LEARN, short_help="Watch how good the published scor
 archive_app = _group("archive", "Keep what went over the topics, as Parquet files.", KEEP)
 archive_app.command("run")(records.archive_run)
 archive_app.command("compact")(records.archive_compact)
+archive_app.command("rotate-pseudonyms")(records.archive_rotate_pseudonyms)
 app.command("import", rich_help_panel=KEEP, short_help="Put history into the archive.")(records.import_history)
 profiles_app = _group("profiles", "Daily profiles of merchants and users.", KEEP)
 profiles_app.command("build")(profiles.profiles_build)

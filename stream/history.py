@@ -10,7 +10,7 @@ from stream.settings import Settings
 class Past(NamedTuple):
     """Events of one partition from before its log begins, in order."""
 
-    users: Sequence[bytes]  # the keys
+    users: Sequence[bytes]  # under the names that their windows have: the settings' newest pseudonyms, if there are any
     records: Records  # [n] RECORD, side by side with the users
     last: int | None  # the greatest offset among them; None for imported history
 
@@ -35,6 +35,7 @@ def open_history(settings: Settings) -> History | None:
         from training.archive import open_archive  # noqa: PLC0415
         from training.archive_history import read_past  # noqa: PLC0415
 
-        return read_past(open_archive(settings.archive), settings.input_topic, partition, topic_id, end)
+        archive = open_archive(settings.archive, settings.pseudonyms)
+        return read_past(archive, settings.input_topic, partition, topic_id, end)
 
     return history

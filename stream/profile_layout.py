@@ -75,9 +75,9 @@ class ProfileKeys:
         """Return the keys of a table."""
         return [self.table(version, kind, bucket) for kind in PROFILE_KINDS for bucket in range(BUCKETS)]
 
-    def names(self, kind: ProfileKind, ids: Sequence[bytes]) -> Sequence[bytes]:
-        """Return the fields that ids have in a table."""
-        return self.pseudonyms.of(ids) if kind == "user" else ids
+    def names(self, kind: ProfileKind, ids: Sequence[bytes], generation: int = 0) -> Sequence[bytes]:
+        """Return the fields that ids have in a table; ``generation`` is that of users' names, 0 for ids in clear."""
+        return self.pseudonyms.forward(ids, generation) if kind == "user" else ids
 
     @property
     def _of(self) -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from confluent_kafka import OFFSET_INVALID, Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
@@ -81,12 +82,11 @@ class Rebuild:
         held = {each.partition: self._begin(each.partition, its_id, len(ranges)) for each in ranges}
         events, from_others = (dict.fromkeys(held, 0) for _ in range(2))
         progress = Progress(log, "rebuilding windows", of=sum(each.end - each.begin for each in ranges))
-        for chunk in self._events(ranges, its_id):
-            homes = self._homes(chunk, len(committed))
+        for chunk, homes in self._events(ranges, its_id, len(committed)):
             for partition in np.unique(homes).tolist():
                 mine = chunk.take(np.flatnonzero(homes == partition))
                 with _noticing_scorers(partition):
-                    held[partition].advance(self.store.pseudonyms.of(mine.users.tolist()), mine.records)
+                    held[partition].advance(mine.users.tolist(), mine.records)
                 events[partition] += len(mine.users)
                 from_others[partition] += int((mine.partitions != partition).sum())
             progress.add(len(homes))
@@ -100,19 +100,32 @@ class Rebuild:
                 "catch up first, or these are scored without history and stay out of their users' windows",
                 extra={"events": sum(waiting.values())},
             )
+        if self.history is not None and self.store.pseudonyms.keys and any(from_others.values()):
+            log.warning(
+                "users have moved to other partitions, and what the archive has of them from before the logs stays on "
+                "the old ones: a pseudonym does not say where its user is placed (docs/pseudonyms.md)",
+                extra={"events_in_the_logs": sum(from_others.values())},
+            )
         return [
             Rebuilt(partition, before, before, events[partition], from_others[partition], waiting[partition])
             for partition, before in ((each.partition, offset_of(each)) for each in committed)
         ]
 
-    def _events(self, ranges: Sequence[Range], its_id: str) -> Iterator[Events]:
-        """Yield what the archive has from before the logs, a partition after the other, then the logs as one."""
+    def _events(self, ranges: Sequence[Range], its_id: str, count: int) -> Iterator[tuple[Events, Ints]]:
+        """Yield events, users named as their windows are, each with the partition that its user is on now.
+
+        First what the archive has from before the logs, a partition after the other, then the logs as one. Nobody can
+        say where a pseudonym would be placed: what the archive has of it goes to the partition that it was read on.
+        """
+        pseudonyms = self.store.pseudonyms
         if self.history is not None:
             for partition, begin, _ in ranges:
                 for past in self.history(partition, its_id, begin):
                     here = np.full(len(past.users), partition)
-                    yield Events(np.zeros_like(here), here, np.array(past.users, np.object_), past.records)
-        yield from read_merged(self.reader, self.settings.input_topic, self.settings.input_framing, ranges)
+                    chunk = Events(np.zeros_like(here), here, _objects(past.users), past.records)
+                    yield chunk, here if pseudonyms.keys else self._homes(chunk, count)
+        for chunk in read_merged(self.reader, self.settings.input_topic, self.settings.input_framing, ranges):
+            yield chunk._replace(users=_objects(pseudonyms.of(chunk.users.tolist()))), self._homes(chunk, count)
 
     def _range(self, position: TopicPartition, its_id: str, count: int) -> Range:
         """Return what of a log has been scored; where there is no offset, what the next scorer would not score."""
@@ -151,6 +164,11 @@ class Rebuild:
             if keys:
                 waiting += int((partitions_of(keys, count, self.settings.partitioner) != partition).sum())
         return waiting
+
+
+def _objects(names: Sequence[bytes]) -> npt.NDArray[np.object_]:
+    found: npt.NDArray[np.object_] = np.array(names, np.object_)
+    return found
 
 
 def offset_of(position: TopicPartition) -> int | None:

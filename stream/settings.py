@@ -103,7 +103,8 @@ class Settings(BaseSettings):
     )
 
     pseudonym_keys: SecretStr = Field(
-        SecretStr(""), description="keys of users' pseudonyms in Redis, newest first; without any, users have their ids"
+        SecretStr(""),
+        description="keys of users' pseudonyms in Redis and archive, newest first; without any, users have their ids",
     )
 
     archive: str = Field("", description="directory or fsspec URL of the archive")

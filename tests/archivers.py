@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from stream.pseudonyms import CLEAR, Pseudonyms
 from tests.oracle import BAD, read_topic
 from tests.processes import ChildProcess, free_port, http_get
 from training.archive import Archive, Kind, open_archive, partitions
@@ -30,12 +31,13 @@ class Archiving:
     directory: Path
     topics: dict[Kind, str]
     settings: dict[str, str] = field(default_factory=dict)
+    pseudonyms: Pseudonyms = CLEAR  # of who reads; those of archivers are in the settings
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
 
     @property
     def archive(self) -> Archive:
         """What is archived by now."""
-        return open_archive(str(self.directory / "archive"))
+        return open_archive(str(self.directory / "archive"), self.pseudonyms)
 
     def archiver(
         self, *options: str, ending: tuple[str, int] | None = None, with_signal: str = "SIGKILL"

@@ -21,6 +21,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from stream.errors import TenfoldError
+from stream.pseudonyms import CLEAR, Pseudonyms
 
 #: The topic id of imported history. Its offsets count from 0 in each partition, and it comes before all live records.
 IMPORT = "import"
@@ -134,6 +135,7 @@ class Archive:
 
     fs: fsspec.AbstractFileSystem
     root: str
+    pseudonyms: Pseudonyms = CLEAR  # under which users are written, and come out of what is read
 
     @cached_property
     def is_local(self) -> bool:
@@ -213,9 +215,19 @@ class Archive:
             f"offsets again while Kafka still has them, or go on without them"
         )
 
+    def of_other_keys(self, path: str, tag: str) -> ArchiveError:
+        """Return the error for a file whose users are named under keys that are not on this process's list."""
+        return ArchiveError(
+            f"{self.url(path)} names users under pseudonym keys {tag}, and TENFOLD_PSEUDONYM_KEYS has "
+            f"{self.pseudonyms.tag or 'none'}: give this process the list that wrote it, newest key first "
+            "(docs/pseudonyms.md)"
+        )
 
-def open_archive(url: str, **storage_options: Any) -> Archive:
+
+def open_archive(url: str, pseudonyms: Pseudonyms = CLEAR, **storage_options: Any) -> Archive:
     """Return the archive at a directory or an fsspec URL; it need not exist yet.
+
+    Users are written, and come out of what is read, as ``pseudonyms`` names them (:mod:`training.archive_names`).
 
     Raises:
         ArchiveError: there is no file system for such a URL, or its package is missing.
@@ -224,7 +236,7 @@ def open_archive(url: str, **storage_options: Any) -> Archive:
         fs, root = url_to_fs(url, **storage_options)
     except (ValueError, ImportError) as error:
         raise ArchiveError(f"{url} is not a place for an archive: {error}") from None
-    return Archive(fs, root.rstrip("/"))
+    return Archive(fs, root.rstrip("/"), pseudonyms)
 
 
 def partitions(files: Iterable[FileName]) -> list[int]:

@@ -69,7 +69,7 @@ def run(settings: Settings, url: str, limits: Limits, stop: threading.Event) -> 
         training.archiver.ConsumerLostError: another process has this one's instance id.
     """
     logs.configure(settings.log_level, settings.log_format)
-    archive = open_archive(url)
+    archive = open_archive(url, settings.pseudonyms)
     kinds = kinds_of(settings)
     contact = Contact()
     consumer = open_client(Consumer, {**archiver_config(settings), "error_cb": contact.on_error})
@@ -110,7 +110,7 @@ def compact_all(settings: Settings, url: str, day: date | None) -> dict[str, Com
     Raises:
         ArchiveError: a file cannot be read, written or removed.
     """
-    archive = open_archive(url)
+    archive = open_archive(url, settings.pseudonyms)
     compacted = {}
     for topic, kind in kinds_of(settings).items():
         compacted[topic] = compact(archive, topic, kind, day)

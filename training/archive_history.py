@@ -16,6 +16,8 @@ _COLUMNS = ("topic_id", "offset", "transaction_id", "user_id", "amount", "create
 def read_past(archive: Archive, topic: str, partition: int, topic_id: str, end: int) -> Iterator[Past]:
     """Yield what the archive has of a partition: imported history, then the topic ``topic_id`` below offset ``end``.
 
+    Users have the names that the archive was opened with.
+
     Raises:
         training.archive.ArchiveError: a file cannot be read.
     """

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from training.archive import IMPORT, SCHEMAS, Archive, FileName, Kind
+from training.archive_names import NAMED_UNDER, OWNERS, UnknownKeysError, generation_of, known, under_newest
 
 BATCH_ROWS = 65_536
 
@@ -47,7 +48,8 @@ def read_partition(
 
     Raises:
         ArchiveError: a file is corrupt, lacks a column, or has one of another type. Columns that this release does not
-            know are ignored, and one that may be null may be missing.
+            know are ignored, and one that may be null may be missing. Or users are wanted, and a file names them under
+            pseudonym keys that the archive was not opened with.
     """
     schema = SCHEMAS[kind]
     wanted = pa.schema([schema.field(name) for name in columns]) if columns is not None else schema
@@ -77,16 +79,17 @@ class StoredFile:
     begin_ms: int  # least Kafka timestamp
 
     def rows(self, batch_rows: int) -> Iterator[pa.Table]:
-        """Yield the rows as ``schema`` has them.
+        """Yield the rows as ``schema`` has them, users under the names that the archive was opened with.
 
         Raises:
-            ArchiveError: the file is damaged, or its rows are not what its name says.
+            ArchiveError: the file is damaged, its rows are not what its name says, or users have names of other keys.
         """
         next_offset = self.name.first
         try:
             with self.archive.open_file(self.name) as file:
-                for batch in file.iter_batches(batch_rows, columns=self.present):
-                    rows = pa.table([self._column(batch, field) for field in self.schema], self.schema)
+                for batch in file.iter_batches(batch_rows, columns=self._read(file)):
+                    found = under_newest(pa.Table.from_batches([batch]), self.archive.pseudonyms)
+                    rows = pa.table([self._column(found, field) for field in self.schema], self.schema)
                     offsets = _offsets(rows)
                     if not (
                         offsets[0] >= next_offset and (np.diff(offsets) > 0).all() and offsets[-1] <= self.name.last
@@ -94,13 +97,20 @@ class StoredFile:
                         raise ValueError("its offsets are not in order, or not those of its name")
                     next_offset = int(offsets[-1]) + 1
                     yield rows
+        except UnknownKeysError as error:
+            raise self.archive.of_other_keys(self.name.path, error.args[0]) from None
         except (OSError, ValueError) as error:  # pa.ArrowInvalid is a ValueError
             raise self.archive.unreadable(self.name, error) from None
 
-    def _column(self, batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
+    def _read(self, file: pq.ParquetFile) -> list[str]:
+        """Return the columns to read; what names users goes with the keys that they are named under, as of now."""
+        its_names = NAMED_UNDER.name in file.schema_arrow.names and not set(OWNERS).isdisjoint(self.present)
+        return [*self.present, NAMED_UNDER.name] if its_names else self.present
+
+    def _column(self, rows: pa.Table, field: pa.Field) -> pa.ChunkedArray:
         if field.name not in self.present:
-            return pa.nulls(len(batch), field.type)
-        column = batch.column(field.name)
+            return pa.nulls(len(rows), field.type)
+        column = rows.column(field.name)
         if column.null_count and not field.nullable:
             raise ValueError(f"{field.name} is null in {column.null_count} rows")
         return column
@@ -110,7 +120,7 @@ def look_at(archive: Archive, name: FileName, wanted: pa.Schema) -> StoredFile:
     """Read what a file says of itself.
 
     Raises:
-        ArchiveError: it is not whole, or has other columns.
+        ArchiveError: it is not whole, or has other columns; or users are wanted, and it has names of other keys.
     """
     with archive.open_file(name) as file:
         found: pa.Schema = file.schema_arrow
@@ -124,12 +134,46 @@ def look_at(archive: Archive, name: FileName, wanted: pa.Schema) -> StoredFile:
                 )
         try:
             topic_ids, times = _bounds(file, "topic_id"), _bounds(file, "kafka_timestamp")
+            if NAMED_UNDER.name in found.names and not set(OWNERS).isdisjoint(schema.names):
+                for tag in _bounds(file, NAMED_UNDER.name):
+                    known(tag.decode(), archive.pseudonyms)
+        except UnknownKeysError as error:
+            raise archive.of_other_keys(name.path, error.args[0]) from None
         except ValueError as error:
             raise archive.unreadable(name, error) from None
         if topic_ids[0] != topic_ids[1]:
             raise archive.unreadable(name, ValueError("it holds records of several topic ids"))
         present = [field.name for field in schema if field.name in found.names]
         return StoredFile(archive, name, schema, present, topic_ids[0].decode(), times[0])
+
+
+def stored_batches(
+    archive: Archive, name: FileName, file: pq.ParquetFile, columns: Sequence[str], batch_rows: int = BATCH_ROWS
+) -> Iterator[pa.Table]:
+    """Yield the rows of an open file as they are stored: all of its columns if asked, users under its own names.
+
+    Raises:
+        ArchiveError: it cannot be read.
+    """
+    try:
+        for batch in file.iter_batches(batch_rows, columns=list(columns)):
+            yield pa.Table.from_batches([batch])
+    except (OSError, pa.ArrowException) as error:
+        raise archive.unreadable(name, error) from None
+
+
+def stored_generation(archive: Archive, name: FileName, rows: pa.Table) -> int:
+    """Return the generation of the names in a file's rows, as they are stored.
+
+    Raises:
+        ArchiveError: it is of keys that the archive was not opened with, or there are several.
+    """
+    try:
+        return generation_of(rows, archive.pseudonyms)
+    except UnknownKeysError as error:
+        raise archive.of_other_keys(name.path, error.args[0]) from None
+    except ValueError as error:
+        raise archive.unreadable(name, error) from None
 
 
 def _bounds(file: pq.ParquetFile, column: str) -> tuple[Any, Any]:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from models.durable import sync_directory
 from training.archive import Archive, ArchiveError, FileName
+from training.archive_names import named
 from training.archive_reader import BATCH_ROWS, topic_id_of
 
 #: How an unfinished file's name ends; it also begins with a dot, so that nobody takes it for part of the table.
@@ -79,10 +80,11 @@ class Written(NamedTuple):
 
 
 def write_rows(archive: Archive, name: FileName, rows: pa.Table) -> Written:
-    """Write rows of one topic id, partition and day, in order of offset.
+    """Write rows of one topic id, partition and day, in order of offset, users by their ids.
 
-    A file of that name and topic id is the same file, and is left alone. One of that name with another topic id is of a
-    topic that was deleted and made again: it is left alone as well, and this one gets its topic id into the name.
+    In the file they have the names that the archive was opened with. A file of that name and topic id is the same file,
+    under whichever keys, and is left alone. One of that name with another topic id is of a topic that was deleted and
+    made again: it is left alone as well, and this one gets its topic id into the name.
 
     Raises:
         ArchiveError: it cannot be written, or what is there cannot be read.
@@ -90,8 +92,9 @@ def write_rows(archive: Archive, name: FileName, rows: pa.Table) -> Written:
     topic_id = rows["topic_id"][0].as_py()
     for candidate in (name, name._replace(tag=topic_id)):
         if not archive.exists(candidate):
-            with writing(archive, candidate, rows.schema) as file:
-                file.writer.write_table(rows, row_group_size=BATCH_ROWS)
+            stored = named(rows, archive.pseudonyms)
+            with writing(archive, candidate, stored.schema) as file:
+                file.writer.write_table(stored, row_group_size=BATCH_ROWS)
             return Written(candidate, file.size)
         if topic_id_of(archive, candidate) == topic_id:
             return Written(candidate, 0)

@@ -40,7 +40,8 @@ def run(
         raise BacktestError(str(error)) from None
     begun = clock()
     topics = Topics(settings.input_topic, settings.labels_topic)
-    done = backtest(open_archive(url), topics, settings.output_topic, bundle, days, out)
+    archive = open_archive(url, settings.pseudonyms)
+    done = backtest(archive, topics, settings.output_topic, bundle, days, out)
     seconds = clock() - begun
     return {
         "out": str(out),

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from training.archive import SCHEMAS, Archive, ArchiveError, FileName, Kind
+from training.archive_names import NAMED_UNDER, named, stored_schema
 from training.archive_reader import BATCH_ROWS, StoredFile, by_topic_id, in_portions, look_at, merge
 from training.archive_writer import UNFINISHED, writing
 
@@ -59,7 +60,7 @@ def compact(archive: Archive, topic: str, kind: Kind, day: date | None = None) -
 
 def _look_at_all(archive: Archive, name: FileName, kind: Kind) -> StoredFile:
     with archive.open_file(name) as file:
-        unknown = sorted(set(file.schema_arrow.names) - set(SCHEMAS[kind].names))
+        unknown = sorted(set(file.schema_arrow.names) - {*SCHEMAS[kind].names, NAMED_UNDER.name})
     if unknown:
         raise ArchiveError(
             f"{archive.url(name.path)} has columns that this release does not know ({', '.join(unknown)}) and would "
@@ -73,9 +74,10 @@ def _merge_files(archive: Archive, kind: Kind, files: Sequence[StoredFile]) -> F
     names = [file.name for file in files]
     target, is_there = _target(archive, names, files[0].topic_id)
     if not is_there:
-        with writing(archive, target, SCHEMAS[kind]) as new:
+        names_now = archive.pseudonyms
+        with writing(archive, target, stored_schema(SCHEMAS[kind], names_now)) as new:
             for rows in in_portions(merge(files, BATCH_ROWS), BATCH_ROWS):
-                new.writer.write_table(rows)
+                new.writer.write_table(named(rows, names_now, len(names_now.keys)))
     for name in names:
         if name != target:
             archive.remove(name)

@@ -15,10 +15,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from training.archive import Archive, ArchiveError, FileName
-from training.archive_reader import BATCH_ROWS, in_portions
+from training.archive_names import NAMED_UNDER, OWNERS
+from training.archive_reader import BATCH_ROWS, in_portions, stored_batches, stored_generation
 from training.archive_writer import UNFINISHED, writing
-
-_OWNERS = ("user_id", "key")  # a score or a label may have been produced under another key
+from training.profiles_table import generation_of as table_generation
+from training.profiles_table import stored_tables
 
 
 class Swept(NamedTuple):
@@ -40,10 +41,12 @@ class SweptTables(NamedTuple):
 def sweep_topic(archive: Archive, topic: str, user: str, *, dry_run: bool) -> Swept:
     """Take the rows of a user out of a topic's files: those with the user's id, or under it as their key.
 
-    Columns that this release does not know stay. With ``dry_run`` the files are only looked through.
+    The id is looked for under the name that it has in each file. Columns that this release does not know stay. With
+    ``dry_run`` the files are only looked through.
 
     Raises:
-        ArchiveError: a file cannot be read or written; those before it are done.
+        ArchiveError: a file cannot be read or written, or names users under pseudonym keys that the archive was not
+            opened with; those before it are done.
     """
     names = archive.files(topic)
     rewritten = removed = rows = 0
@@ -84,8 +87,7 @@ def sweep_tables(place: Archive, user: str, *, dry_run: bool) -> SweptTables:
     Raises:
         ArchiveError: a table cannot be read or removed.
     """
-    place.fs.invalidate_cache()
-    paths = sorted(str(path) for path in place.fs.glob(f"{place.root}/*/day=*/profiles.parquet"))
+    paths = stored_tables(place)
     holding = [path for path in paths if _table_holds(place, path, user)]
     for path in [] if dry_run else holding:
         try:
@@ -101,8 +103,9 @@ def _count(archive: Archive, name: FileName, user: str) -> tuple[int, int]:
     with archive.open_file(name) as file:
         if "user_id" not in file.schema_arrow.names:
             raise archive.unreadable(name, ValueError("it has no column user_id"))
-        for batch in _batches(archive, name, file, [each for each in _OWNERS if each in file.schema_arrow.names]):
-            of_user += pc.sum(_is_of(batch, user)).as_py()
+        wanted = [each for each in (*OWNERS, NAMED_UNDER.name) if each in file.schema_arrow.names]
+        for rows in stored_batches(archive, name, file, wanted):
+            of_user += pc.sum(_is_of(archive, name, rows, user)).as_py()
         return file.metadata.num_rows, of_user
 
 
@@ -113,24 +116,18 @@ def _rewrite(archive: Archive, name: FileName, user: str) -> None:
 
 
 def _others(archive: Archive, name: FileName, file: pq.ParquetFile, user: str) -> Iterator[pa.Table]:
-    for batch in _batches(archive, name, file, file.schema_arrow.names):
-        rows = pa.Table.from_batches([batch], file.schema_arrow).filter(pc.invert(_is_of(batch, user)))
-        if len(rows):  # a row group without rows has no statistics, which readers go by
-            yield rows
+    for rows in stored_batches(archive, name, file, file.schema_arrow.names):
+        others = rows.filter(pc.invert(_is_of(archive, name, rows, user)))
+        if len(others):  # a row group without rows has no statistics, which readers go by
+            yield others
 
 
-def _batches(archive: Archive, name: FileName, file: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    try:
-        yield from file.iter_batches(BATCH_ROWS, columns=columns)
-    except (OSError, pa.ArrowException) as error:
-        raise archive.unreadable(name, error) from None
-
-
-def _is_of(batch: pa.RecordBatch, user: str) -> pa.Array:
+def _is_of(archive: Archive, name: FileName, rows: pa.Table, user: str) -> pa.ChunkedArray:
     """Return, bool [rows], which rows are the user's."""
-    mask = pc.fill_null(pc.equal(batch["user_id"], user), False)
-    if "key" in batch.schema.names:
-        mask = pc.or_(mask, pc.fill_null(pc.equal(batch["key"], user), False))
+    its_name = archive.pseudonyms.every(user.encode())[stored_generation(archive, name, rows)].decode()
+    mask = pc.fill_null(pc.equal(rows["user_id"], its_name), False)
+    if "key" in rows.schema.names:
+        mask = pc.or_(mask, pc.fill_null(pc.equal(rows["key"], its_name), False))
     return mask
 
 
@@ -140,7 +137,8 @@ def _table_holds(place: Archive, path: str, user: str) -> bool:
             rows = pq.read_table(source, columns=["kind", "id"])
     except (OSError, pa.ArrowException) as error:
         raise ArchiveError(f"{_url(place, path)} cannot be read ({error}): remove it, or build it again") from None
-    return bool(pc.any(pc.and_(pc.equal(rows["kind"], "user"), pc.equal(rows["id"], user))).as_py())
+    its_name = place.pseudonyms.every(user.encode())[table_generation(place, path, rows.schema)].decode()
+    return bool(pc.any(pc.and_(pc.equal(rows["kind"], "user"), pc.equal(rows["id"], its_name))).as_py())
 
 
 def _url(place: Archive, path: str) -> str:

@@ -157,8 +157,3 @@ def report_lines(erased: Erased) -> list[str]:
         found = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in left if count)
         lines.append(f"a second look found {found}: see that nothing writes, and run it again (docs/erasure.md)")
     return [*lines, "", "Not erased by this command:", *(f"- {what}" for what in NOT_ERASED)]
-
-
-def tables_beside(archive: Archive) -> Archive:
-    """Return the root where ``tenfold profiles`` puts its tables unless told otherwise."""
-    return Archive(archive.fs, f"{archive.root.rpartition('/')[0] or '.'}/profiles")

@@ -105,7 +105,8 @@ def _windows(url: str, settings: Settings, spec: BundleSpec, days: tuple[date, d
     topics = Topics(settings.input_topic, settings.labels_topic)
     processes = len(os.sched_getaffinity(0))
     try:
-        return part_of_range(open_archive(url), topics, settings.output_topic, wanted, columns, processes)
+        archive = open_archive(url, settings.pseudonyms)
+        return part_of_range(archive, topics, settings.output_topic, wanted, columns, processes)
     except TrainingDataError as error:
         raise EvaluateError(str(error)) from None
 

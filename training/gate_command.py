@@ -61,7 +61,7 @@ def decide(
     champion = store.named("champion") or ""
     scoring = replace(store, threads=len(os.sched_getaffinity(0)))
     pair = scoring.verify(champion), scoring.verify(version)
-    comparison = compare_bundles(open_archive(url), settings, *pair, scratch=store.root, say=say)
+    comparison = compare_bundles(open_archive(url, settings.pseudonyms), settings, *pair, scratch=store.root, say=say)
     outcome: Outcome = "passed" if comparison.passed else "refused"
     if only_if_better and comparison.passed and not comparison.better:
         outcome = "not better"

@@ -21,11 +21,11 @@ from stream import health, logs
 from stream.errors import TenfoldError
 from stream.redis_client import connect
 from stream.settings import Settings
-from training.archive import Archive, open_archive
+from training.archive import open_archive
 from training.archive_command import url_of
 from training.profiles_metrics import ProfileMetrics
 from training.profiles_run import LOOK_S, Done, Publisher, run
-from training.profiles_table import Built
+from training.profiles_table import Built, tables_beside
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +68,8 @@ def open_publisher(settings: Settings, archive: str | None, to: str | None) -> P
         ProfileOptionError: the model does not say what it needs.
         training.archive.ArchiveError: there is no place of that URL.
     """
-    source = open_archive(url_of(archive, settings))
-    place = open_archive(to) if to else Archive(source.fs, f"{source.root.rpartition('/')[0] or '.'}/profiles")
+    source = open_archive(url_of(archive, settings), settings.pseudonyms)
+    place = open_archive(to, settings.pseudonyms) if to else tables_beside(source)
     return Publisher(settings, source, place, definition_in_force(settings), connect(settings))
 
 

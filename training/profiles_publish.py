@@ -141,7 +141,8 @@ def _profiles(
     for batch in rows.to_batches(_AT_ONCE):
         values = np.column_stack([batch[name].to_numpy() for name in VALUES])
         ids = [entity.encode() for entity in batch["id"].to_pylist()]
-        yield from zip(ids if kind == "prior" else keys.names(kind, ids), pack_profiles(values), strict=True)
+        names = ids if kind == "prior" else keys.names(kind, ids, table.generation)
+        yield from zip(names, pack_profiles(values), strict=True)
 
 
 def _keep(client: Client, mine: list[bytes], dropped: list[bytes]) -> None:

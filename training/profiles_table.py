@@ -1,7 +1,8 @@
 """Tables of profiles as files: ``<root>/<zone>+<label delay>d/day=YYYY-MM-DD/profiles.parquet``.
 
 Columns ``kind`` ('merchant', 'user', or 'prior' in one row), ``id``, and the values; ordered, so that the same archive
-makes the same file.
+makes the same file. Users have the names that the archive was opened with, and the file's metadata says under which
+keys.
 """
 
 import hashlib
@@ -12,11 +13,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from models.context import VALUES, ProfileDefinition, day_number
 from stream.errors import TenfoldError
 from training.archive import Archive
+from training.archive_names import UnknownKeysError, forward_column, known
 from training.profiles import Summary, Topics, open_profiles
 
 SCHEMA = pa.schema(
@@ -28,6 +31,7 @@ SCHEMA = pa.schema(
 )
 
 _DEFINITION = b"tenfold.profile_definition"
+_NAMED_UNDER = b"tenfold.pseudonyms"  # the tag of the keys; not there where users have their ids
 
 
 class ProfileTableError(TenfoldError):
@@ -50,6 +54,7 @@ class StoredTable(NamedTuple):
     day: date
     version: str  # of its contents
     rows: pa.Table
+    generation: int = 0  # of the pseudonyms that users have in it
 
 
 def build_table(
@@ -79,7 +84,8 @@ def build_table(
         rows = profiles.table(number).cast(SCHEMA)
         summary = profiles.summary(number)
     path = table_path(definition, day)
-    _write(place, path, rows.replace_schema_metadata({_DEFINITION: definition.name}))
+    tag = {_NAMED_UNDER: archive.pseudonyms.tag} if archive.pseudonyms.keys else {}
+    _write(place, path, rows.replace_schema_metadata({_DEFINITION: definition.name, **tag}))
     kinds = rows["kind"].value_counts().to_pylist()
     counts = {each["values"]: each["counts"] for each in kinds}
     return Built(day, place.url(path), counts.get("merchant", 0), counts.get("user", 0), summary)
@@ -107,7 +113,59 @@ def read_table(place: Archive, definition: ProfileDefinition, day: date) -> Stor
         raise ProfileTableError(f"{place.url(path)} cannot be read ({error}): build it again") from None
     if not rows.schema.equals(SCHEMA) or (rows.schema.metadata or {}).get(_DEFINITION) != definition.name.encode():
         raise ProfileTableError(f"{place.url(path)} is not a table of this release and definition: build it again")
-    return StoredTable(day, hashlib.sha256(raw).hexdigest()[:16], rows)
+    generation = generation_of(place, place.full(path), rows.schema)
+    return StoredTable(day, hashlib.sha256(raw).hexdigest()[:16], rows, generation)
+
+
+def tables_beside(archive: Archive) -> Archive:
+    """Return the root where tables are put unless told otherwise."""
+    return Archive(archive.fs, f"{archive.root.rpartition('/')[0] or '.'}/profiles", archive.pseudonyms)
+
+
+def stored_tables(place: Archive) -> list[str]:
+    """Return the paths of all tables, of any definition, under the root of the tables, as the file system has them."""
+    place.fs.invalidate_cache()
+    return sorted(str(path) for path in place.fs.glob(f"{place.root}/*/day=*/profiles.parquet"))
+
+
+def generation_of(place: Archive, path: str, schema: pa.Schema) -> int:
+    """Return the generation of the names that users have in a table.
+
+    Raises:
+        training.archive.ArchiveError: it is none of the keys that ``place`` was opened with.
+    """
+    tag = (schema.metadata or {}).get(_NAMED_UNDER, b"").decode()
+    try:
+        return known(tag, place.pseudonyms)
+    except UnknownKeysError:
+        raise place.of_other_keys(path.removeprefix(f"{place.root}/"), tag) from None
+
+
+def rename_table(place: Archive, path: str) -> bool:
+    """Bring the users of a table under the newest pseudonym key; return whether they were under an older one.
+
+    The file is the one that building it anew would make.
+
+    Raises:
+        training.archive.ArchiveError: they are under keys that ``place`` was not opened with.
+        ProfileTableError: the table cannot be read or written.
+    """
+    below = path.removeprefix(f"{place.root}/")
+    try:
+        rows = pq.read_table(pa.BufferReader(place.fs.cat_file(path)))
+    except (OSError, pa.ArrowException) as error:
+        raise ProfileTableError(f"{place.url(below)} cannot be read ({error}): build it again") from None
+    generation = generation_of(place, path, rows.schema)
+    if generation == len(place.pseudonyms.keys):
+        return False
+    names = forward_column(rows["id"], place.pseudonyms, generation)
+    ids = pc.if_else(pc.equal(rows["kind"], "user"), names, rows["id"])
+    renamed = rows.set_column(rows.schema.get_field_index("id"), rows.schema.field("id"), ids)
+    metadata = {**(rows.schema.metadata or {}), _NAMED_UNDER: place.pseudonyms.tag}
+    _write(
+        place, below, renamed.sort_by([("kind", "ascending"), ("id", "ascending")]).replace_schema_metadata(metadata)
+    )
+    return True
 
 
 def _write(place: Archive, path: str, rows: pa.Table) -> None:

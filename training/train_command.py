@@ -126,7 +126,8 @@ def run_on_archive(
             say("Loading transaction sequences…")
             topics = Topics(settings.input_topic, settings.labels_topic)
             processes = len(os.sched_getaffinity(0))
-            made = dataset_of(open_archive(url), topics, settings.output_topic, wanted, Path(columns), processes, dask)
+            archive = open_archive(url, settings.pseudonyms)
+            made = dataset_of(archive, topics, settings.output_topic, wanted, Path(columns), processes, dask)
             say("Preparing sequences…")
             days, summary = dict(made.days), made.summary._asdict()
             for name, (begin, last) in days.items():

@@ -9,6 +9,11 @@ import typer
 
 from stream.commands.options import ArchiveUrl, Json
 
+ProfilesUrl = Annotated[
+    str | None,
+    typer.Option(help="Place of the tables of profiles.  [default: profiles, beside the archive]", metavar="DIR|URL"),
+]
+
 
 def archive_run(
     archive: ArchiveUrl = None,
@@ -59,6 +64,27 @@ def archive_compact(
         typer.echo(f"{topic}: {each.before:,} files are {each.after:,} now")
 
 
+def archive_rotate_pseudonyms(archive: ArchiveUrl = None, profiles: ProfilesUrl = None, as_json: Json = False) -> None:
+    """Bring users in archive and tables of profiles under the newest pseudonym key; only archivers may run meanwhile.
+
+    Example: tenfold archive rotate-pseudonyms --archive /srv/archive
+    """
+    from training.extras import require_archive_extra
+
+    require_archive_extra()
+    from stream.settings import load
+    from training import rotate_pseudonyms
+    from training.archive import open_archive
+    from training.archive_command import kinds_of, url_of
+    from training.profiles_table import tables_beside
+
+    settings = load()
+    source = open_archive(url_of(archive, settings), settings.pseudonyms)
+    tables = open_archive(profiles, settings.pseudonyms) if profiles else tables_beside(source)
+    rotated = rotate_pseudonyms.rotate(source, list(kinds_of(settings)), tables)
+    typer.echo(json.dumps(rotated.as_dict()) if as_json else "\n".join(rotate_pseudonyms.report_lines(rotated)))
+
+
 def import_history(
     files: Annotated[list[Path], typer.Argument(help="CSV, JSON lines or Parquet; the first two also as .gz.")],
     to: Annotated[str, typer.Option(help="The archive: a directory or a URL.", metavar="DIR|URL")],
@@ -90,7 +116,7 @@ def import_history(
     settings = load()
     plan = plan_of(files, maps, label, label_delay, timezone, partitions, settings, label_all=label_all)
     with shown_progress() as progress:
-        imported = run(plan, open_archive(to), settings, reject, progress)
+        imported = run(plan, open_archive(to, settings.pseudonyms), settings, reject, progress)
     if as_json:
         typer.echo(json.dumps(imported.as_dict()))
         return
@@ -101,12 +127,7 @@ def import_history(
 def erase_user(
     user: Annotated[str, typer.Argument(help="The user's id; it is printed and logged nowhere.", metavar="ID")],
     archive: ArchiveUrl = None,
-    profiles: Annotated[
-        str | None,
-        typer.Option(
-            help="Place of the tables of profiles.  [default: profiles, beside the archive]", metavar="DIR|URL"
-        ),
-    ] = None,
+    profiles: ProfilesUrl = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -122,10 +143,11 @@ def erase_user(
     from training import erase_command
     from training.archive import open_archive
     from training.archive_command import url_of
+    from training.profiles_table import tables_beside
 
     settings = load()
-    source = open_archive(url_of(archive, settings))
-    tables = open_archive(profiles) if profiles else erase_command.tables_beside(source)
+    source = open_archive(url_of(archive, settings), settings.pseudonyms)
+    tables = open_archive(profiles, settings.pseudonyms) if profiles else tables_beside(source)
     with connect(settings) as client:
         erased = erase_command.erase_user(settings, source, tables, client, user, dry_run=dry_run)
     typer.echo(json.dumps(erased.as_dict()) if as_json else "\n".join(erase_command.report_lines(erased)))
