@@ -2,7 +2,9 @@
 
 import json
 import re
+import subprocess
 import tomllib
+from textwrap import dedent
 
 import pytest
 
@@ -15,6 +17,8 @@ LARGEST_SERVING_BYTES = 450_000_000  # on top of the base image
 
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 [BASE] = set(re.findall(r"^FROM (python:\S+)", DOCKERFILE, re.MULTILINE))
+
+VERSION: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 TARGETS = ["serving", "archive", "training"]
 
@@ -60,12 +64,36 @@ def test_what_runs_is_the_command_itself_as_nobody_in_particular(all_images: dic
 @pytest.mark.parametrize("target", TARGETS)
 def test_labels_say_what_it_is_and_where_it_is_from(all_images: dict[str, str], target: str) -> None:
     labels = config_of(all_images[target])["Labels"]
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
     assert isinstance(labels, dict)
-    assert labels["org.opencontainers.image.version"] == version
+    assert labels["org.opencontainers.image.version"] == VERSION
     assert {name: labels[f"org.opencontainers.image.{name.lower()}"] for name in SAID} == SAID
     assert {"title", "description", "licenses"} <= {name.rpartition(".")[2] for name in labels}
+
+
+@pytest.fixture(scope="module")
+def listed() -> dict[str, set[tuple[str, str]]]:
+    """What ``make sbom`` says that each image is made of: names and versions."""
+    subprocess.run(["make", "sbom"], cwd=ROOT, capture_output=True, check=True)
+    lists = {target: json.loads((ROOT / "dist" / f"{target}.cdx.json").read_text()) for target in TARGETS}
+    return {target: {(part["name"], part["version"]) for part in each["components"]} for target, each in lists.items()}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_is_installed_is_what_the_list_of_packages_says(
+    all_images: dict[str, str], listed: dict[str, set[tuple[str, str]]], target: str
+) -> None:
+    program = """
+        import re
+        from importlib.metadata import distributions
+        for each in distributions(path=["/opt/tenfold/lib/python3.11/site-packages"]):
+            print(re.sub("[-_.]+", "-", each.name).lower(), each.version)
+    """
+    printed = docker("run", "--rm", "--entrypoint", "python", all_images[target], "-c", dedent(program))
+    installed = {(name, version) for name, version in (line.split() for line in printed.splitlines())}
+
+    assert len(installed) >= 10
+    assert installed - listed[target] == {("tenfold", VERSION)}  # itself
 
 
 def test_serving_loads_its_model_without_a_place_to_write_to(images: dict[str, str]) -> None:
