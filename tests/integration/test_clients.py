@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,8 @@ from tests.oracle import read_topic
 from tests.scorers import Deployment
 from tests.topics import Topics
 
-CLIENTS = Path(__file__).parents[2] / "docs" / "clients"
+DOCS = Path(__file__).parents[2] / "docs"
+CLIENTS, PAGE = DOCS / "clients", (DOCS / "how-to" / "clients.md").read_text()
 PARTITIONS = 3
 SOURCE = ("source-topic", "source-partition", "source-offset")
 PAYMENT = Draft202012Validator(json_schemas()["transaction"])
@@ -73,6 +75,13 @@ def put_in_the_way(deployment: Deployment) -> None:
             producer.commit_transaction()
 
 
+def shown(heading: str) -> list[str]:
+    """Return the command that the page starts a program with, as the shell splits it."""
+    block = re.search(rf"^## {heading}\n.*?^```bash\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    assert block is not None
+    return shlex.split(block[1].splitlines()[-1])
+
+
 def without(missing: str) -> NoReturn:
     """Skip: a language's tools are not among what the project needs."""
     pytest.skip(f"a client was not tried, {missing}")
@@ -83,21 +92,25 @@ def tool(name: str) -> str:
     return shutil.which(name) or without(f"there is no {name} on PATH")
 
 
+def not_fetched(why: str) -> NoReturn:
+    """Skip, but not in CI: who has the tools there can fetch what they need."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(why, pytrace=False)
+    without(why)
+
+
 def fetch(*command: str | Path, into: Path) -> None:
-    """Run what fetches packages. Where that fails the test is skipped, in CI it fails."""
+    """Run what fetches packages."""
     ran = subprocess.run(command, cwd=into, capture_output=True, text=True, timeout=300, check=False)
     if ran.returncode != 0:
-        told = f"{command[0]} failed in {into}:\n{(ran.stdout + ran.stderr)[-2000:]}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(told, pytrace=False)
-        without(told)
+        not_fetched(f"{command[0]} failed in {into}:\n{(ran.stdout + ran.stderr)[-2000:]}")
 
 
-def in_python() -> list[str | Path]:
-    return [sys.executable, "payments.py"]
+def in_python() -> list[str]:
+    return [sys.executable, *shown("Python")[1:]]
 
 
-def in_java() -> list[str | Path]:
+def in_java() -> list[str]:
     try:
         java = find_java()
     except PartMissingError as missing:
@@ -105,16 +118,15 @@ def in_java() -> list[str | Path]:
     modules = subprocess.run([java, "--list-modules"], capture_output=True, text=True, check=True).stdout
     if "jdk.compiler" not in modules:
         without("Java has no compiler: apt-get install default-jdk-headless")
+    tool("mvn")
     try:
         jars = jars_of(CLIENTS / "java" / "pom.xml")
     except PartMissingError as missing:
-        if os.environ.get("CI") == "true":
-            raise
-        without(str(missing))
-    return [java, "-cp", f"{jars}/*", "Payments.java"]
+        not_fetched(str(missing))
+    return [f"{jars}/*" if word == "libs/*" else word for word in shown("Java")]
 
 
-def in_go() -> list[str | Path]:
+def in_go() -> list[str]:
     go, folder = tool("go"), CLIENTS / "go"
     wanted = re.search(r"^go (\d+)\.(\d+)", (folder / "go.mod").read_text(), re.MULTILINE)
     told = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, check=True).stdout
@@ -123,16 +135,17 @@ def in_go() -> list[str | Path]:
     if found is None or tuple(map(int, found.groups())) < tuple(map(int, wanted.groups())):
         without(f"it needs Go {'.'.join(wanted.groups())}, {go} is {told.strip()}")
     fetch(go, "mod", "download", into=folder)
-    return [go, "run", "."]
+    return shown("Go")
 
 
-def in_node() -> list[str | Path]:
-    node, npm, folder = tool("node"), tool("npm"), CLIENTS / "node"
+def in_node() -> list[str]:
+    tool("node")
+    npm, folder = tool("npm"), CLIENTS / "node"
     lock, installed = folder / "package-lock.json", folder / "node_modules" / "installed.json"
     if not installed.exists() or installed.read_text() != lock.read_text():
         fetch(npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", into=folder)
         shutil.copyfile(lock, installed)
-    return [node, "payments.js"]
+    return shown("Node.js")
 
 
 LANGUAGES = {"python": in_python, "java": in_java, "go": in_go, "node": in_node}
