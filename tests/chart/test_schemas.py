@@ -83,6 +83,7 @@ REFUSED = {
     "invalid propertyName 'password'": "redis: {options: {password: secret}}",
     "/kafka/secretOptions/sasl.password": "kafka: {secretOptions: {sasl.password: secret}}",
     "missing property 'key'": "redis: {secretOptions: {password: {name: redis}}}",
+    "/pseudonymKeys": "pseudonymKeys: {name: pseudonyms}",
     "/model/volume": "model: {volume: {hostPath: {path: /models}}}",
     "maxProperties": "model: {volume: {persistentVolumeClaim: {claimName: a}, image: {reference: b}}}",
     "/podSecurityContext/runAsUser": "podSecurityContext: {runAsUser: 0}",
