@@ -49,6 +49,7 @@ suppress_app.command("lift")(suppress.suppress_lift)
 suppress_app.command("list")(suppress.suppress_list)
 
 app.command(rich_help_panel=LOOK, short_help="Follow the scores, or the dead letters.")(messages.watch)
+app.command(rich_help_panel=LOOK, short_help="Say what a score was made of.")(messages.explain)
 app.command(rich_help_panel=LOOK, short_help="Say what is wrong, and how to mend it.")(checks.doctor)
 app.command(rich_help_panel=LOOK, short_help="Print the settings in force, and where each comes from.")(checks.config)
 app.command(rich_help_panel=LOOK, short_help="Write the messages' JSON Schemas and AsyncAPI document.")(messages.schema)

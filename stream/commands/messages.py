@@ -1,4 +1,4 @@
-"""Commands about what goes over the topics: send it, look at it, and say what it looks like."""
+"""Commands about what goes over the topics: send it, look at it, explain it, and say what it looks like."""
 
 import json
 import sys
@@ -113,6 +113,40 @@ def send(
     done.filled = filled
     typer.echo(json.dumps(done.as_dict()) if as_json else done.line)
     if done.refused:
+        raise typer.Exit(1)
+
+
+def explain(
+    transaction: Annotated[str, typer.Argument(help="The transaction's id.", metavar="TRANSACTION_ID")],
+    archive: Annotated[str | None, typer.Option(help="Look there, and not on the topics.", metavar="DIR|URL")] = None,
+    as_json: Json = False,
+) -> None:
+    """Explain a score: the payment, its window, features, profiles, model and reasons; and make the score again.
+
+    Each message of the transaction that was scored is explained. Exit code 1 if a score, made again, is another.
+
+    Example: tenfold explain t-1
+    """
+    from stream.explain import lines, told
+    from stream.settings import load
+
+    settings = load()
+    with counted("records") as progress:
+        if archive is None:
+            from stream.explain_topic import stories_of
+
+            found = [told(story) for story in stories_of(settings, transaction, progress)]
+        else:
+            from training.extras import require_archive_extra
+
+            require_archive_extra()
+            from training.archive import open_archive
+            from training.explain_archive import archived_stories
+
+            its = open_archive(archive, settings.pseudonyms)
+            found = [told(story) for story in archived_stories(its, settings, transaction, progress)]
+    typer.echo(json.dumps(found) if as_json else "\n\n".join("\n".join(lines(each)) for each in found))
+    if any(each["same"] is False for each in found):
         raise typer.Exit(1)
 
 
