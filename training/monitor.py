@@ -18,6 +18,7 @@ from stream.errors import TenfoldError
 from stream.framing import Framing
 from stream.health import Health
 from stream.outage import Outage
+from stream.pseudonyms import Pseudonyms
 from training.archive import ArchiveError, Kind
 from training.archive_kafka import Place, where_to_start
 from training.archive_records import Records
@@ -74,11 +75,12 @@ class Monitor:
         outage: Outage,
         clock: Callable[[], float],
         stop: threading.Event,
+        pseudonyms: Pseudonyms,
     ) -> None:
         self._kinds, self._framing, self._state, self._publisher = kinds, framing, state, publisher
         self._consumer, self._contact, self._logs = consumer, contact, logs
         self._metrics, self._health, self._outage = metrics, health, outage
-        self._clock, self._stop = clock, stop
+        self._clock, self._stop, self._pseudonyms = clock, stop, pseudonyms
         self._given: list[Place] | None = None  # by the group; None while it has not said
         self._taken: dict[Place, Taken] = {}  # of what is given, once it is taken up
         self._retry_at = self._look_at = float("-inf")
@@ -159,7 +161,7 @@ class Monitor:
             return
         requests = []
         for place, taken in moving.items():
-            kept = keep(taken.kind, taken.records)
+            kept = keep(taken.kind, taken.records, self._pseudonyms)
             for reason, count in kept.refused.items():
                 self._metrics.refused.labels(place[0], reason).inc(count)
             requests.append(Append(place, taken.mark, taken.next_mark, kept.by_day))

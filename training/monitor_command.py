@@ -112,6 +112,7 @@ def run(settings: Settings, table: Archive, label_delays: Sequence[int], stop: t
             Outage(settings.outage_limit_s, time.monotonic),
             time.monotonic,
             stop,
+            settings.pseudonyms,
         )
         with health.serving(settings, registry, vital):
             log.info("monitor started", extra={"table": table.url(""), "group": f"{settings.group_id}-monitor"})

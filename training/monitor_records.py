@@ -14,7 +14,9 @@ import pyarrow as pa
 
 from models.context import DAY_MS
 from stream.encode import PROBABILITY_DECIMALS
+from stream.pseudonyms import CLEAR, Pseudonyms
 from training.archive import Kind
+from training.archive_names import forward_column
 from training.archive_records import Records, to_rows
 from training.replay import id_hashes
 
@@ -45,8 +47,12 @@ class Kept(NamedTuple):
     refused: Counter[str]  # records that are malformed, by reason
 
 
-def keep(kind: Kind, records: Records) -> Kept:
-    """Return what is kept of records of one partition; they are read as the archiver reads them."""
+def keep(kind: Kind, records: Records, pseudonyms: Pseudonyms = CLEAR) -> Kept:
+    """Return what is kept of records of one partition; they are read as the archiver reads them.
+
+    Of a user it is the hash of the name that ``pseudonyms`` gives, so that with keys nobody without them can confirm a
+    guess by it.
+    """
     table, refused = to_rows(kind, records, "", 0)
     packed = np.zeros(len(table), DTYPES[kind])
     packed["transaction"] = id_hashes(table["transaction_id"])
@@ -57,7 +63,7 @@ def keep(kind: Kind, records: Records) -> Kept:
     else:
         days, ms_of_day = np.divmod(_ms(table["created_at"]), DAY_MS)
         if kind is Kind.SCORES:
-            packed["user"] = id_hashes(table["user_id"])
+            packed["user"] = id_hashes(pa.chunked_array([forward_column(table["user_id"], pseudonyms, 0)]))
             packed["ms_of_day"] = ms_of_day
             units = np.rint(table["fraud_probability"].to_numpy() * _UNITS).astype(np.uint32)
             packed["verdict"] = units | np.where(table["sequence_anomaly"].to_numpy(), _FLAGGED, np.uint32(0))

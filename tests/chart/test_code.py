@@ -89,15 +89,15 @@ def test_the_account_of_a_role_wins_over_that_of_all() -> None:
     assert secrets_of(pods["scorer"])[user] == "kafka-user"
 
 
-def test_whoever_names_users_has_the_keys_of_pseudonyms(tmp_path: Path) -> None:
+def test_every_role_has_the_keys_of_pseudonyms(tmp_path: Path) -> None:
     keys = tmp_path / "keys.yaml"
     keys.write_text("pseudonymKeys: {name: pseudonyms, key: keys}")
     having = {
         role: secrets_of(pod).get("TENFOLD_PSEUDONYM_KEYS")
         for role, pod in pods_of(render(SETS["everything"], keys)).items()
     }
-    assert having.pop("monitor") is None
-    assert having == dict.fromkeys(("scorer", "archiver", "profiles", "compaction", "training"), "pseudonyms")
+    roles = ("scorer", "archiver", "profiles", "monitor", "compaction", "training")
+    assert having == dict.fromkeys(roles, "pseudonyms")
 
 
 def test_the_instance_is_the_pods_name(documents: list[Document]) -> None:

@@ -1,5 +1,6 @@
 """An archive under pseudonyms is the archive in clear, up to names: round trip, mixed generations, rotation."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ from training.archive_writer import write_rows
 from training.compact import compact
 from training.erase import sweep_tables, sweep_topic
 from training.labels import open_labels
+from training.monitor_records import keep
 from training.profiles import open_profiles
 from training.profiles_table import build_table, read_table, table_path, tables_beside
 from training.rotate_pseudonyms import NoKeysError, Renamed, rotate, rotate_topic
@@ -163,6 +165,31 @@ def test_labels_and_scores_under_a_strange_key_or_none_are_named_too(clear: Arch
     assert found["key"][0] == found["user_id"][0] != found["key"][1]
     assert found["key"][2].as_py() is None
     assert read_sql(under(clear, NEW), "fraud-labels", Kind.LABELS) == found
+
+
+def test_what_the_monitor_keeps_of_a_user_is_the_hash_of_a_pseudonym() -> None:
+    score = {
+        "created_at": "2026-01-31T00:00:00Z",
+        "scored_at": "2026-01-31T00:00:00Z",
+        "model_version": "v1",
+        "fraud_probability": 0.5,
+        "lstm_score": 50,
+        "sequence_anomaly": False,
+        "insufficient_history": False,
+        "window_length": 1,
+        "profile_day": None,
+    }
+    users = ["user-1", "user-2", "user-1"]
+    values = [
+        json.dumps({**score, "transaction_id": f"t{place}", "user_id": user}).encode()
+        for place, user in enumerate(users)
+    ]
+    records = Records([0, 1, 2], [0] * 3, [user.encode() for user in users], values, [{}] * 3)
+    [clear], [kept] = (keep(Kind.SCORES, records, named).by_day.values() for named in (CLEAR, NEW))
+    assert kept["user"].tolist() == transaction_hashes(np.array(NEW.of(list(records.keys)), np.object_)).tolist()
+    assert not set(kept["user"].tolist()) & set(clear["user"].tolist())
+    kept["user"] = clear["user"]
+    assert (kept == clear).all()
 
 
 def test_files_of_several_generations_are_one_archive(clear: Archive) -> None:

@@ -63,7 +63,7 @@ training: {image: training, model: write, archive: read}
 {{- $_ := set $secret (printf "TENFOLD_REDIS__%s" (upper $name)) $from }}
 {{- end }}
 {{- end }}
-{{- if and $values.pseudonymKeys (ne .role "monitor") }} {{- /* all others name users, in Redis or in the archive */}}
+{{- if $values.pseudonymKeys }} {{- /* every role names users, in Redis or in the archive */}}
 {{- $_ := set $secret "TENFOLD_PSEUDONYM_KEYS" $values.pseudonymKeys }}
 {{- end }}
 {{- if .is.archive }}{{ $_ := set $plain "TENFOLD_ARCHIVE" $values.archive.url }}{{ end }}
