@@ -2,8 +2,10 @@
 
 import logging
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from stream.commands import (
     checks,
@@ -18,11 +20,25 @@ from stream.commands import (
 )
 from stream.errors import TenfoldError
 
-SCORE, LOOK, LEARN, KEEP = "Score", "Look", "Learn", "Keep"  # headings of the help, in this order
+SCORE, LOOK, LEARN = "Score", "Look and ask", "Keep and learn"  # headings of the help, in this order
+
+
+class _OnAScreen(TyperGroup):
+    """The command's help, which is to fit a screen: typer's word on its own option takes two lines."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print it."""
+        for parameter in self.params:
+            if parameter.name == "show_completion":
+                setattr(parameter, "help", "Print it, to install it yourself.")  # noqa: B010 - not every one has a help
+        super().format_help(ctx, formatter)
+
 
 app = typer.Typer(
     name="tenfold",
+    cls=_OnAScreen,
     help="Scores every payment on a Kafka topic for fraud, over its user's last ten, exactly once.",
+    epilog="Exit codes: 0 done, 1 refused, 2 wrong option, 130 Ctrl-C: docs/operations.md",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -70,16 +86,16 @@ app.command(rich_help_panel=LEARN, short_help="Score a stretch of the archive as
 app.command(rich_help_panel=LEARN, short_help="Judge a model on any days of the archive.")(learning.evaluate)
 app.command(rich_help_panel=LEARN, short_help="Watch how good the published scores are.")(learning.monitor)
 
-archive_app = _group("archive", "Keep what went over the topics, as Parquet files.", KEEP)
+archive_app = _group("archive", "Keep what went over the topics, as Parquet files.", LEARN)
 archive_app.command("run")(records.archive_run)
 archive_app.command("compact")(records.archive_compact)
 archive_app.command("rotate-pseudonyms")(records.archive_rotate_pseudonyms)
-app.command("import", rich_help_panel=KEEP, short_help="Put history into the archive.")(records.import_history)
-profiles_app = _group("profiles", "Daily profiles of merchants and users.", KEEP)
+app.command("import", rich_help_panel=LEARN, short_help="Put history into the archive.")(records.import_history)
+profiles_app = _group("profiles", "Daily profiles of merchants and users.", LEARN)
 profiles_app.command("build")(profiles.profiles_build)
 profiles_app.command("publish")(profiles.profiles_publish)
 profiles_app.command("run")(profiles.profiles_run)
-app.command("erase-user", rich_help_panel=KEEP, short_help="Take a user out of archive, profiles and windows.")(
+app.command("erase-user", rich_help_panel=LEARN, short_help="Take a user out of archive, profiles and windows.")(
     records.erase_user
 )
 
@@ -89,7 +105,7 @@ def main() -> None:
     # what the Kafka client says of a broker that is away is in the error; the scorer sets up logs of its own
     logging.getLogger("tenfold.librdkafka").addHandler(logging.NullHandler())
     try:
-        app()
+        app(prog_name="tenfold")  # also as python -m stream
     except TenfoldError as error:
         print(f"tenfold: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -6,7 +6,26 @@ import typer
 
 from stream.commands.options import ArchiveUrl, Json, tell
 
-Version = Annotated[str, typer.Argument(help="A bundle's name in the store.", metavar="VERSION")]
+
+def _versions() -> list[str]:
+    """Return the names that a shell may complete; none where settings or store cannot be read."""
+    from models.store import Store, StoreError
+    from stream.settings import SettingsError, load
+
+    try:
+        return Store(load().model_store).versions()
+    except (OSError, SettingsError, StoreError):
+        return []
+
+
+def _complete_version(incomplete: str) -> list[str]:
+    return [version for version in _versions() if version.startswith(incomplete)]
+
+
+Version = Annotated[
+    str,
+    typer.Argument(help="A bundle's name in the store.", metavar="VERSION", autocompletion=_complete_version),
+]
 Reason = Annotated[str, typer.Option(help="Kept in the store's history; no user data.")]
 WindowsRebuilt = Annotated[
     bool,
@@ -37,7 +56,10 @@ def models_show(version: Version, as_json: Json = False) -> None:
 
 
 def models_verify(
-    version: Annotated[str | None, typer.Argument(help="A bundle's name.  [default: all]", metavar="[VERSION]")] = None,
+    version: Annotated[
+        str | None,
+        typer.Argument(help="A bundle's name.  [default: all]", metavar="[VERSION]", autocompletion=_complete_version),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Verify sums, golden outputs, features and window of a bundle, or of all; exit with 1 if one is refused.
@@ -102,7 +124,9 @@ def models_rollback(reason: Reason, windows_rebuilt: WindowsRebuilt = False, as_
 
 
 def models_shadow(
-    version: Annotated[str | None, typer.Argument(help="A bundle's name.", metavar="VERSION")] = None,
+    version: Annotated[
+        str | None, typer.Argument(help="A bundle's name.", metavar="VERSION", autocompletion=_complete_version)
+    ] = None,
     off: Annotated[bool, typer.Option("--off", help="No challenger any more.")] = False,
     as_json: Json = False,
 ) -> None:

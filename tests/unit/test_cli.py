@@ -2,18 +2,21 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
+from typing import Any
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from models.bundle import starter
 from stream.cli import app
-
-COMMANDS = ["score", "demo", "simulate", "watch", "train", "topics create", "doctor", "config"]
 
 
 def tenfold(*words: str, without: tuple[str, ...] = (), **settings: str) -> "subprocess.CompletedProcess[str]":
@@ -28,14 +31,6 @@ def the_one_line(ran: "subprocess.CompletedProcess[str]") -> str:
     assert ran.stdout == ""
     [line] = ran.stderr.splitlines()
     return line
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_has_an_example(command: str) -> None:
-    ran = CliRunner().invoke(app, [*command.split(), "--help"])
-
-    assert ran.exit_code == 0
-    assert f"tenfold {command}" in ran.stdout.partition("Example:")[2]
 
 
 @pytest.mark.parametrize(
@@ -161,3 +156,110 @@ def test_the_commands_defaults_are_the_training_jobs() -> None:
     offered, job = inspect.signature(command).parameters, inspect.signature(train).parameters
     shared = {"preset", "epochs", "batch_size", "seed", "store"}
     assert {name: offered[name].default for name in shared} == {name: job[name].default for name in shared}
+
+
+def commands_of(group: Any, *before: str) -> dict[str, Any]:
+    """Return every command by the words that run it."""
+    found: dict[str, Any] = {}
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            found |= commands_of(command, *before, name)
+        else:
+            found[" ".join([*before, name])] = command
+    return found
+
+
+EVERY = commands_of(get_command(app))
+
+#: These run until they are stopped, or print a document that is JSON.
+WITHOUT_JSON = {"score", "monitor", "archive run", "profiles run", "schema"}
+
+
+@pytest.mark.parametrize("words", sorted(EVERY))
+def test_every_command_has_an_example_of_its_own_options(words: str) -> None:
+    shown = CliRunner().invoke(app, [*words.split(), "--help"])
+    example = (EVERY[words].help or "").partition("Example: ")[2].strip()
+    asked = shlex.split(example.partition(f"tenfold {words}")[2])
+
+    assert shown.exit_code == 0
+    assert "Example:" in shown.stdout
+    assert f"tenfold {words}" in example
+    known = {option for parameter in EVERY[words].params for option in parameter.opts}
+    assert {word for word in asked if word.startswith("--")} <= known
+
+
+@pytest.mark.parametrize("words", sorted(EVERY))
+def test_what_prints_a_result_prints_it_as_json_too(words: str) -> None:
+    options = {option for parameter in EVERY[words].params for option in parameter.opts}
+
+    assert ("--json" in options) != (words in WITHOUT_JSON)
+
+
+def test_the_help_fits_a_screen_and_has_every_command_under_a_task() -> None:
+    ran = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "100", "TERMINAL_WIDTH": "100"})
+    lines = ran.stdout.strip().splitlines()
+
+    assert len(lines) < 40  # and the prompt
+    assert max(map(len, lines)) <= 100
+    shown = {line.split()[1] for line in lines if line.startswith("│ ") and not line.startswith("│ -")}
+    assert set(get_command(app).commands) <= shown
+    assert "─ Commands ─" not in ran.stdout
+    assert "docs/operations.md" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [("scroe", "score"), ("models lst", "list"), ("send --lables", "--labels"), ("watch --evnets", "")],
+)
+def test_a_mistyped_word_is_named_with_what_is_close(words: str, hint: str) -> None:
+    ran = CliRunner().invoke(app, words.split())
+
+    assert ran.exit_code == 2
+    assert words.rsplit(maxsplit=1)[-1] in ran.stderr
+    assert hint in ran.stderr
+
+
+@pytest.fixture
+def completions(tmp_path: Path) -> Callable[[str], list[str]]:
+    """Ask bash what it completes a line to, after it has read the script that the command prints."""
+    bin_ = tmp_path / "bin"
+    bin_.mkdir()
+    program = bin_ / "tenfold"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m stream "$@"\n')
+    program.chmod(0o755)
+    store = tmp_path / "store"
+    for name in ("v1", "v2"):
+        (store / name).mkdir(parents=True)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("TENFOLD_")} | {
+        "PATH": f"{bin_}:{os.environ['PATH']}",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "TENFOLD_MODEL_STORE": str(store),
+        "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1",
+    }
+    script = subprocess.run(
+        ["tenfold", "--show-completion", "bash"], env=env, capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+
+    def ask(line: str) -> list[str]:
+        words = line.split(" ")
+        quoted = " ".join(map(shlex.quote, words))
+        asked = f"{script}\nCOMP_WORDS=({quoted})\nCOMP_CWORD={len(words) - 1}\n_tenfold_completion tenfold\n"
+        ran = subprocess.run(
+            ["bash", "-c", f"{asked}printf '%s\\n' \"${{COMPREPLY[@]}}\""],
+            env=env,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        return ran.stdout.split()
+
+    return ask
+
+
+@pytest.mark.skipif(which("bash") is None, reason="needs bash")
+def test_bash_completes_commands_options_and_bundles(completions: Callable[[str], list[str]]) -> None:
+    assert completions("tenfold sc") == ["score", "schema"]
+    assert "--from-beginning" in completions("tenfold watch --fr")
+    assert completions("tenfold models pro") == ["promote"]
+    assert completions("tenfold models show v") == ["v1", "v2"]
