@@ -19,6 +19,7 @@ READERS = {
     "stream/service.py": "Scorers",
     "stream/catch_up.py": "Scorers",
     "stream/rebuild.py": "`tenfold reset --rebuild`",
+    "stream/explain_topic.py": "`tenfold explain`",
     "training/archive_command.py": "archiver",
     "training/monitor_command.py": "monitor",
 }
