@@ -30,7 +30,7 @@ class Configuration(NamedTuple):
         return f"{self.delivery}, {self.runtime}, threads {self.threads}, processes {self.processes}"
 
 
-#: The first is the default; bf16 differs from f32 by up to 3e-4 and is for those who ask for it.
+#: The first is the default; bf16 changes scores (docs/settings.md) and is for those who ask for it.
 CONFIGURATIONS = [
     *(
         configuration
@@ -59,6 +59,7 @@ def measure(size: Size) -> list[Table]:
             **{_bare(engine): partial(_bare_model, engine) for engine in engines},
             **{each.name: partial(_run, on, waiting, each) for each in configurations},
         }
+        run(on, waiting)  # until Java has compiled the broker, it takes two to four times the CPU
         found = interleaved(variants, size.rounds)
     notes = [_NOTE, *(f"Not measured, {engine}: {why}." for engine, why in missing.items())]
     bare = median(each for each in found[_bare("onnxruntime")] if isinstance(each, float))

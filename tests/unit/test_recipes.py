@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter
 from models.bundle import BundleError, load_bundle, write_bundle
 from models.fastest_runtime import CANDIDATES
 from models.features import FEATURES, PADDING, PRESETS, Steps, step_features
-from models.golden import Golden, GoldenError, check_probabilities, read_golden
+from models.golden import Golden, check_probabilities, read_golden
 from models.keras_file import read_network
 from models.onnx_export import to_onnx
 from models.runtime import TOLERANCE, MissingRuntimeError, OnnxRuntime, RuntimeName, open_runtime
@@ -112,12 +112,7 @@ def test_a_runtime_opens_by_its_name_and_computes_what_keras_does(
 
     assert runtime.name == name
     probabilities = runtime.predict(golden.features, golden.windows.lengths, golden.context)
-    try:
-        check_probabilities(probabilities, golden.probabilities, runtime.tolerance)
-    except GoldenError as error:
-        if name != "openvino-bf16":
-            raise
-        pytest.skip(f"this CPU's bf16 is coarser than promised, so no bundle loads with it here: {error}")
+    check_probabilities(probabilities, golden.probabilities, runtime.tolerance)
     assert name not in CANDIDATES or runtime.tolerance <= TOLERANCE, "a choice of `auto` is never seen in a score"
 
 
