@@ -10,9 +10,11 @@ import pyarrow as pa
 import pytest
 import redis
 from confluent_kafka import Message, Producer
+from typer.testing import CliRunner
 
 from models.bundle import load_bundle
 from models.context import NO_DAY, Floats32, Profiled, ProfileDefinition, context_columns, day_number
+from stream.cli import app
 from stream.contract import timestamp
 from stream.profile_layout import ProfileKeys
 from stream.pseudonyms import Pseudonyms
@@ -75,7 +77,7 @@ def expected_day(past: Past, payment: Payment, published: Sequence[date]) -> str
 
 @pytest.mark.parametrize("pseudonym_keys", ["", f"{'1b' * 32},{'0a' * 32}"], ids=["clear", "pseudonyms"])
 def test_scores_are_those_of_replay_with_what_training_joins(
-    deployment: Deployment, redis_url: str, tmp_path: Path, pseudonym_keys: str
+    deployment: Deployment, redis_url: str, tmp_path: Path, pseudonym_keys: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     past = random_past(6, ZONE, 7, FIRST, DAYS, 400)
     archive, place = open_archive(str(tmp_path / "archive")), open_archive(str(tmp_path / "profiles"))
@@ -138,3 +140,15 @@ def test_scores_are_those_of_replay_with_what_training_joins(
     assert len({probability for probability, _ in expected.scores.values()}) > len(live) / 2, (
         "a model that sees nothing"
     )
+
+    for name, value in deployment.environment(TENFOLD_MODEL=str(tmp_path / "bundle"), **settings).items():
+        if name.startswith("TENFOLD_"):
+            monkeypatch.setenv(name, value)
+    by_day = {day: name for name, day in profile_days.items()}
+    assert len(by_day) == 4  # none among them
+    for day, name in by_day.items():
+        ran = CliRunner().invoke(app, ["explain", name, "--json"])
+        [told] = json.loads(ran.stdout)
+        assert told["same"], told
+        assert told["recomputed"]["profile_day"] == day
+        assert set(told["context"]) == set(CONTEXT)
