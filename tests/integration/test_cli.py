@@ -83,7 +83,7 @@ def test_a_rate_is_kept_and_the_payments_end_now(deployment: Deployment, topics:
     early = [number for number, at in enumerate(sent_ms) if at / 1000 < begun_s + number / 20]
     assert early == []
     last = max(created_at for _, created_at in records)
-    assert abs(_epoch_s(last) - sent_ms[-1] / 1000) < 3 * 3600  # of 48 hours
+    assert abs(_epoch_s(last) - sent_ms[-1] / 1000) < 12 * 3600  # of 48 hours; a few users may not pay all night
 
 
 def _epoch_s(created_at: str) -> float:
