@@ -23,37 +23,6 @@ def tracked_files() -> list[Path]:
     return [path for name in listed.split("\0") if name and (path := ROOT / name).is_file()]
 
 
-def commands_in(page: str) -> list[str]:
-    """Return the lines of the page's console blocks that call make or tenfold."""
-    blocks = re.findall(r"^```(?:console|bash|sh)\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
-    lines = [line.removeprefix("$ ").removeprefix(".venv/bin/") for block in blocks for line in block.splitlines()]
-    return sorted({line for line in lines if line.startswith(("make ", "tenfold "))})
-
-
-COMMANDS = [*commands_in("README.md"), *commands_in("CONTRIBUTING.md")]
-
-
-def target_of(command: str) -> str:
-    return next(word for word in command.split()[1:] if "=" not in word)
-
-
-@pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("make ")])
-def test_the_pages_name_make_targets_that_exist(command: str) -> None:
-    assert re.search(rf"^{re.escape(target_of(command))}:", MAKEFILE, re.MULTILINE), f"no such target: {command}"
-
-
-@pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("tenfold ")])
-def test_the_pages_name_commands_and_options_that_exist(command: str) -> None:
-    words = command.partition("#")[0].split()[1:]
-    first_option = next((place for place, word in enumerate(words) if word.startswith("-")), len(words))
-    tenfold = Path(sys.prefix) / "bin" / "tenfold"
-    asked = subprocess.run([tenfold, *words[:first_option], "--help"], capture_output=True, text=True, check=False)
-
-    assert asked.returncode == 0, f"{command}: {asked.stderr}"
-    options = {word.partition("=")[0] for word in words if word.startswith("--")}
-    assert options <= set(re.findall(r"--[a-z][a-z-]*", asked.stdout)), command
-
-
 @pytest.mark.parametrize("target", ["demo", "test", "lint", "typecheck", "bench", "bench-short"])
 def test_make_knows_the_targets_that_others_script(target: str) -> None:
     assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE)

@@ -1,0 +1,117 @@
+"""Who runs each block of the pages; tests/unit/test_blocks.py holds the pages to it.
+
+A block is known by its page and by words of it; an empty word stands for each block of the page in that language, and
+then the test has to take all of them from the page.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Blocks of a page, and the test that runs them, or that reads them and holds them to what they are for."""
+
+    page: str
+    language: str
+    words: str
+    test: str
+
+
+@dataclass(frozen=True)
+class NotRun:
+    """Blocks that no test runs, and why; their commands are still held to the options that there are."""
+
+    page: str
+    language: str
+    words: str
+    reason: str
+
+
+#: By test: page, language and words of the blocks that it runs.
+_RUN = {
+    "tests/integration/test_readme.py": {
+        "test_kafkas_own_tools_send_a_payment_and_read_its_score": (
+            ("README.md", "bash", "kafka-console-producer.sh"),
+            ("README.md", "json", ""),
+        ),
+        "test_the_python_of_the_readme_sends_a_payment_and_reads_its_score": (("README.md", "python", "Producer"),),
+        "test_the_library_example_of_the_readme_runs": (("README.md", "python", "LSTMFraudDetector"),),
+    },
+    "tests/integration/test_walk_through.py": {
+        "test_the_walk_through_ends_with_a_champion_whose_live_scores_are_those_of_its_backtest": (
+            ("docs/walk-through.md", "bash", ""),
+            ("docs/walk-through.md", "sql", ""),
+        )
+    },
+    "tests/integration/test_clients.py": {
+        "test_a_client_sends_payments_and_handles_each_committed_score_once": tuple(
+            ("docs/how-to/clients.md", language, "") for language in ("bash", "python", "java", "go", "javascript")
+        )
+    },
+    "tests/unit/test_readme.py": {
+        "test_the_settings_that_the_page_exports_are_taken": (
+            ("docs/settings.md", "bash", "TENFOLD_REDIS__SOCKET_TIMEOUT"),
+        ),
+        "test_the_toml_of_the_page_is_taken": (("docs/settings.md", "toml", ""),),
+    },
+    "tests/prometheus/test_rules.py": {
+        "test_the_pages_commands_make_links_of_paths": (("docs/monitoring.md", "bash", ""),)
+    },
+    "tests/chart/test_page.py": {
+        "test_the_blocks_of_the_page_are_taken": (("docs/kubernetes.md", "yaml", ""),),
+        "test_the_command_beside_the_scorers_makes_a_pod": (("docs/kubernetes.md", "bash", "jq "),),
+    },
+}
+
+CLAIMS = tuple(
+    Claim(*block, f"{file}::{test}") for file, tests in _RUN.items() for test, run in tests.items() for block in run
+)
+
+_AN_HOUR = "measures for an hour; tests/unit/test_peers.py and test_benchmarks.py try the parts"
+_ENGINE = "needs an engine for containers; tests/docker brings the same services up and asks the same of them"
+_TESTS = "runs the tests themselves, or what .ci/run runs; tests/unit/test_contributing.py holds names and markers"
+_INSTALLS = "installs for minutes from a registry; what is then run is run by tests/integration/test_demo.py"
+
+NOT_RUN = (
+    NotRun("README.md", "console", "make demo", _INSTALLS),
+    NotRun("README.md", "console", "make test", _TESTS),
+    NotRun("README.md", "console", "docker compose up", _ENGINE),
+    NotRun("CONTRIBUTING.md", "console", "", _TESTS),
+    NotRun("benchmarks/README.md", "console", "make bench ", _AN_HOUR),
+    NotRun("benchmarks/peers/README.md", "console", "-m benchmarks.peers", _AN_HOUR),
+    NotRun("benchmarks/peers/README.md", "console", "uv pip compile", "asks a registry for the newest versions"),
+    NotRun("docs/explanation/comparison.md", "console", "-m benchmarks.peers", _AN_HOUR),
+    NotRun("docs/compose.md", "console", "", _ENGINE),
+    NotRun("docs/compose.md", "bash", "", _ENGINE),
+    NotRun("docs/kubernetes.md", "bash", "docker push", "pushes to a registry; tests/docker builds each target"),
+    NotRun(
+        "docs/kubernetes.md",
+        "bash",
+        "helm install",
+        "needs a cluster; tests/chart renders the chart with the page's values",
+    ),
+    NotRun("docs/quality.md", "console", "", "its data is not part of the project; training takes an hour"),
+    NotRun("docs/releasing.md", "console", "", "a release does it: it builds, and installs from a registry"),
+)
+
+#: To be worked off; nothing is to be added: a new block has its test.
+_NOT_YET = "no test runs it yet"
+NOT_RUN += (
+    NotRun("README.md", "console", "pip install .\n", _NOT_YET),
+    NotRun("README.md", "console", "tenfold train", _NOT_YET),
+    NotRun("deploy/acls.md", "bash", "", _NOT_YET),
+    NotRun("docs/archive.md", "bash", "archive run", _NOT_YET),
+    NotRun("docs/archive.md", "bash", "tenfold import", _NOT_YET),
+    NotRun("docs/doctor.md", "bash", "tenfold doctor", _NOT_YET),
+    NotRun("docs/doctor.md", "bash", "tenfold config", _NOT_YET),
+    NotRun("docs/erasure.md", "bash", "erase-user", _NOT_YET),
+    NotRun("docs/managed.md", "python", "MSKAuthTokenProvider", _NOT_YET),
+    NotRun("docs/managed.md", "bash", "TENFOLD_KAFKA_TOKEN_COMMAND", _NOT_YET),
+    NotRun("docs/messages.md", "bash", "tenfold schema", _NOT_YET),
+    NotRun("docs/profiles.md", "console", "profiles run", _NOT_YET),
+    NotRun("docs/protocol.md", "json", "reasons", _NOT_YET),
+    NotRun("docs/pseudonyms.md", "bash", "openssl", _NOT_YET),
+    NotRun("docs/pseudonyms.md", "bash", "rotate-pseudonyms", _NOT_YET),
+    NotRun("docs/runbooks/dead-letters.md", "bash", "kafka-console-consumer.sh", _NOT_YET),
+    NotRun("docs/runbooks/events-lost.md", "bash", "kafka-configs.sh", _NOT_YET),
+)
