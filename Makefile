@@ -10,7 +10,7 @@ HELM := $(shell command -v helm || echo .tools/bin/helm)
 # --inexact: what one target installed, another does not take away
 SYNC = $(UV) sync --frozen --inexact --python "$$($(PYTHON) -c 'import sys; print(sys._base_executable)')"
 
-.PHONY: help demo test docker-test chart-test sbom audit chaos lint typecheck bench bench-short
+.PHONY: help demo docs test docker-test chart-test sbom audit chaos lint typecheck bench bench-short
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | expand -t 14
@@ -44,6 +44,9 @@ lint: .venv/.all ## check the style, the format and that uv.lock fits pyproject.
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 
+docs: .venv/.all ## make a site of the pages, in site/; a warning or a link that leads nowhere fails
+	.venv/bin/sphinx-build --quiet --fail-on-warning --keep-going --conf-dir docs --doctree-dir .cache/docs . site
+
 typecheck: .venv/.all ## check the types
 	.venv/bin/mypy
 
@@ -59,7 +62,7 @@ bench-short: .venv/.all ## hold the scorer's speed, as a share of the bare model
 	@touch $@
 
 .venv/.all: pyproject.toml uv.lock | $(UV)
-	$(SYNC) --all-extras
+	$(SYNC) --all-extras --group docs
 	@touch $@
 
 .tools/bin/uv:
