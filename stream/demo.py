@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from stream import demo_parts
 from stream.clients import open_client, producer_config, reader_config
 from stream.contract import FRAUD_SCORE
+from stream.demo_keys import Keys, no_keys
 from stream.demo_parts import DemoError, ScorerProcess
 from stream.demo_tally import Phase, Summary, Tally
 from stream.demo_traffic import EVENTS_A_USER, DemoRecord, demo_records
@@ -66,9 +67,14 @@ class View(Protocol):
     def show(self, tally: Tally, phase: Phase) -> None:
         """Show how it stands; called about ten times a second."""
 
+    def pause(self, tally: Tally, phase: Phase) -> None:
+        """Show that it stands still."""
 
-def run_demo(plan: DemoPlan, view: View, stop: threading.Event) -> Summary:
+
+def run_demo(plan: DemoPlan, view: View, stop: threading.Event, keys: Keys = no_keys) -> Summary:
     """Run until the plan is done or ``stop`` is set; nothing is left running.
+
+    Of ``keys``, space and p pause and go on, and q sets ``stop``.
 
     Raises:
         DemoError: a part does not start, ends early or does not answer.
@@ -78,7 +84,7 @@ def run_demo(plan: DemoPlan, view: View, stop: threading.Event) -> Summary:
         settings, what = _start_parts(parts, directory)
         scorer = parts.enter_context(demo_parts.scorer(settings, directory))
         view.started(what)
-        return _Run(plan, settings, scorer, view, stop).run()
+        return _Run(plan, settings, scorer, view, stop, keys).run()
 
 
 def _start_parts(parts: ExitStack, directory: Path) -> tuple[Settings, str]:
@@ -102,9 +108,10 @@ class _Run:
     """One run: what is due is sent, what is there is read, in turns."""
 
     def __init__(
-        self, plan: DemoPlan, settings: Settings, scorer: ScorerProcess, view: View, stop: threading.Event
+        self, plan: DemoPlan, settings: Settings, scorer: ScorerProcess, view: View, stop: threading.Event, keys: Keys
     ) -> None:
         self._plan, self._settings, self._scorer, self._view, self._stop = plan, settings, scorer, view, stop
+        self._keys = keys
         self._producer: Producer = open_client(Producer, producer_config(settings))
         self._consumer: Consumer = open_client(
             Consumer, reader_config(settings) | demo_parts.FETCH_WAIT | {"enable.partition.eof": False}
@@ -135,6 +142,8 @@ class _Run:
         """Send the records, at ``rate`` a second if given, and return when all are answered."""
         begun, number, record = time.monotonic(), 0, next(records, None)
         while not self._ended():
+            if self._is_paused_by(self._keys()):
+                begun += self._stand_still(phase)  # what was due then is not sent all at once
             now = time.monotonic()
             due = self._plan.events if rate is None else (now - begun) * rate
             while record is not None and number <= due and self._tally.unanswered < _UNANSWERED:
@@ -147,6 +156,26 @@ class _Run:
             if record is None and self._tally.unanswered == 0:
                 break
         self._view.show(self._tally, phase)
+
+    def _is_paused_by(self, typed: str) -> bool:
+        if "q" in typed.lower():
+            self._stop.set()
+        return typed.lower().replace("p", " ").count(" ") % 2 == 1
+
+    def _stand_still(self, phase: Phase) -> float:
+        """Send and show nothing until a key is pressed; return for how many seconds.
+
+        The scorer goes on, and what it answers is read.
+        """
+        since = time.monotonic()
+        self._view.pause(self._tally, phase)
+        while not self._ended() and not self._is_paused_by(self._keys()):
+            self._producer.poll(0)
+            self._read()
+            self._scorer.require_running()
+        paused = time.monotonic() - since
+        self._begun += paused
+        return paused
 
     def _read(self) -> None:
         first = self._consumer.poll(_POLL_S)

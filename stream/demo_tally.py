@@ -1,6 +1,7 @@
 """What the demo has seen: events sent, scores and dead letters read, held against what the simulator knows. Pure."""
 
-from collections import Counter, deque
+import json
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Literal, NamedTuple
@@ -8,9 +9,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from stream.contract import FraudScore
+from stream.demo_card import PAYMENTS, Payment
 from stream.demo_traffic import DemoRecord
 
 _SHOWN = 8
+_ON_THE_CARD_S = 4.0  # a user who is flagged stays there for so long
 
 Phase = Literal["history", "live"]
 
@@ -50,7 +53,7 @@ class Seen(NamedTuple):
 
 class _Sent(NamedTuple):
     at: float
-    is_fraud: bool
+    record: DemoRecord
     phase: Phase
 
 
@@ -69,6 +72,16 @@ class Tally:
         self.latest: deque[Seen] = deque(maxlen=_SHOWN)
         self.latest_flagged: deque[Seen] = deque(maxlen=_SHOWN)
         self.model_version: str | None = None
+        self._payments: defaultdict[str, deque[Payment]] = defaultdict(lambda: deque(maxlen=PAYMENTS))
+        self._on_card: tuple[str, float, tuple[str, ...]] | None = None  # whom, since when, for which reasons
+
+    @property
+    def on_card(self) -> tuple[str, list[Payment], tuple[str, ...]]:
+        """The user to look at, who was flagged lately: id, last payments as they were scored, reasons."""
+        if self._on_card is None:
+            return "", [], ()
+        user, _, reasons = self._on_card
+        return user, list(self._payments[user]), reasons
 
     @property
     def answered(self) -> int:
@@ -84,28 +97,45 @@ class Tally:
         """Count a record that is sent."""
         self.events += 1
         if record.transaction_id is not None:
-            self._waiting[record.transaction_id] = _Sent(at, record.is_fraud, phase)
+            self._waiting[record.transaction_id] = _Sent(at, record, phase)
 
     def scored(self, score: FraudScore, at: float) -> None:
         """Count a score that is read; one repeated, or of somebody else's transaction, is left out."""
         sent = self._waiting.pop(score["transaction_id"], None)
         if sent is None:
             return
-        seen = Seen(score, sent.is_fraud, (at - sent.at) * 1000)
+        is_fraud = sent.record.is_fraud
+        seen = Seen(score, is_fraud, (at - sent.at) * 1000)
         self.scores += 1
-        self.frauds += sent.is_fraud
+        self.frauds += is_fraud
+        self._keep(sent.record, score, at)
         self.full_windows += not score["insufficient_history"]
         self.model_version = score["model_version"]
         self.latest.append(seen)
         if score["sequence_anomaly"]:
             self.flagged += 1
-            self.flagged_frauds += sent.is_fraud
+            self.flagged_frauds += is_fraud
             self.latest_flagged.append(seen)
         self._answered_by_phase[sent.phase] += 1
         self._first.setdefault(sent.phase, at)
         self._last[sent.phase] = at
         if sent.phase == "live":
             self._latencies_ms.append(seen.latency_ms)
+
+    def _keep(self, record: DemoRecord, score: FraudScore, at: float) -> None:
+        payment, user, is_flagged = json.loads(record.value or b"{}"), score["user_id"], score["sequence_anomaly"]
+        self._payments[user].append(
+            Payment(
+                score["created_at"],
+                payment.get("amount", 0.0),
+                payment.get("is_vpn", False),
+                score["fraud_probability"],
+                is_flagged,
+                record.is_fraud,
+            )
+        )
+        if is_flagged and (self._on_card is None or at - self._on_card[1] >= _ON_THE_CARD_S):
+            self._on_card = user, at, tuple(reason["sentence"] for reason in score.get("reasons", []))
 
     def dead(self, reason: str) -> None:
         """Count a dead letter that is read."""

@@ -1,6 +1,7 @@
 """Commands to try Tenfold out: simulated payments, and a live look at how they are scored."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,15 +16,21 @@ def demo(
     users: Annotated[int | None, typer.Option(min=1, help="Simulated users.  [default: one per 20 events]")] = None,
     rate: Annotated[float, typer.Option(min=1, help="Events a second, once a history is loaded.")] = 500,
     seed: Annotated[int, typer.Option(min=0, help="Of the simulated payments.")] = 1,
+    picture: Annotated[Path | None, typer.Option(hidden=True, help="Draw the board as it stood last.")] = None,
     as_json: Json = False,
 ) -> None:
     """Score simulated payments on an embedded broker and watch; nothing has to be installed or started.
+
+    On a terminal space pauses, and q ends.
 
     Example: tenfold demo --seconds 30
     """
     from rich.console import Console
 
     from stream.demo import make_plan, run_demo
+    from stream.demo_keys import keys_of_terminal
+    from stream.demo_next import next_lines
+    from stream.demo_picture import recorded
     from stream.demo_tally import summary_lines
     from stream.demo_view import SilentView, terminal_view
     from stream.signals import stop_on_signals
@@ -34,10 +41,13 @@ def demo(
             summary = run_demo(plan, SilentView(Console(stderr=True)), stop)
             typer.echo(json.dumps(summary.as_dict()))
             return
-        with terminal_view(Console(), plan.events) as view:
-            summary = run_demo(plan, view, stop)
-    typer.echo("")
-    for line in summary_lines(summary):
+        if picture is not None:
+            with recorded(picture, plan.events) as view:
+                run_demo(plan, view, stop)
+            return
+        with keys_of_terminal() as keys, terminal_view(Console(), plan.events) as view:
+            summary = run_demo(plan, view, stop, keys)
+    for line in ("", *summary_lines(summary), "", *next_lines(sys.argv[0])):
         typer.echo(line)
 
 

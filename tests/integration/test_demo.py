@@ -1,12 +1,17 @@
 """The demo, run as a user runs it: embedded parts, real scorer, nothing left over."""
 
+import fcntl
 import json
 import os
+import pty
 import re
+import select
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -76,6 +81,42 @@ def test_a_client_of_another_process_can_watch_and_an_interrupt_ends_with_the_su
     assert demo.returncode == 0, complaints
     assert re.search(r"\d events, [\d,]+ scores", said)
     assert processes_under(tmp_path) == []
+
+
+def test_space_pauses_on_a_terminal_and_q_ends_it(tmp_path: Path) -> None:
+    ours, its = pty.openpty()
+    before = termios.tcgetattr(its)
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 160, 0, 0))
+    env = environment(tmp_path, TERM="xterm")
+    asked = ["--events", "100000", "--users", "300", "--rate", "200"]
+    demo = subprocess.Popen([*DEMO, *asked], env=env, stdin=its, stdout=its, stderr=subprocess.PIPE)
+    shown = ""
+
+    def until(words: str) -> None:
+        nonlocal shown
+        deadline = time.monotonic() + 120
+        while words not in shown:
+            assert time.monotonic() < deadline, shown[-3000:]
+            if select.select([ours], [], [], 1)[0]:
+                shown += os.read(ours, 65536).decode(errors="replace")
+
+    try:
+        until(" scores ")
+        until(" payments of user-")
+        os.write(ours, b" ")
+        until("space goes on")
+        shown = ""
+        os.write(ours, b"p")
+        until("space pauses")  # it is drawn again
+        os.write(ours, b"q")
+        until("What next:")
+        assert demo.wait(60) == 0, demo.stderr and demo.stderr.read()
+        assert termios.tcgetattr(its) == before
+    finally:
+        demo.kill()
+        demo.communicate()
+        os.close(ours)
+        os.close(its)
 
 
 def test_a_killed_demo_leaves_nothing_running(tmp_path: Path) -> None:

@@ -1,0 +1,17 @@
+"""What to do after the demo: three commands that work where it did. Pure."""
+
+from collections.abc import Iterator
+
+
+def next_lines(called_as: str) -> Iterator[str]:
+    """Yield the commands, with ``tenfold`` called as the demo was."""
+    tenfold = called_as if called_as.endswith("tenfold") else "tenfold"
+    yield "What next:"
+    for command, why in (
+        (f"{tenfold} demo --seed 2 --rate 2000", "other payments, and more of them a second"),
+        (f"{tenfold} schema --out schemas", "what goes over the topics, as JSON Schemas and AsyncAPI"),
+        (f"{tenfold} doctor", "what a scorer would find on your own Kafka and Redis, and how to mend it"),
+    ):
+        yield f"  {command}"
+        yield f"      {why}"
+    yield "  and README.md: all of it in containers, with Grafana"

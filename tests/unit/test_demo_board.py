@@ -1,0 +1,114 @@
+"""What the demo shows: it fits the terminal, and says what happened."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console, ConsoleDimensions
+from typer.testing import CliRunner
+
+from stream.cli import app
+from stream.demo_card import HEIGHT, Payment, bar, card
+from stream.demo_next import next_lines
+from stream.demo_picture import recorded
+from stream.demo_tally import Tally
+from stream.demo_traffic import DemoRecord
+from stream.demo_view import board
+from tests.unit.test_demo import score_of
+
+
+def tally_of(*verdicts: tuple[str, bool, bool]) -> Tally:
+    """Return a tally of payments of one user: id, whether it was flagged, whether it is a fraud."""
+    tally = Tally(begun=0.0)
+    for place, (name, is_flagged, is_fraud) in enumerate(verdicts):
+        amount = b'{"amount":%d.5,"is_vpn":true}' % (10 * place)
+        tally.sent(DemoRecord(b"u", amount, name, is_fraud), float(place), "live")
+        score = score_of(name, flagged=is_flagged)
+        if is_flagged:
+            score["reasons"] = [{"name": "vpn", "sentence": f"through a VPN, {name}; " + "x" * 200, "effect": 0.5}]
+        tally.scored(score, place + 0.5)
+    tally.sent(DemoRecord(b"u", None, None, is_fraud=False), 1.0, "live")
+    tally.dead("null-value")
+    return tally
+
+
+def drawn(tally: Tally, width: int, height: int, *, paused: bool = False) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, height=height)
+    with console.capture() as capture:
+        console.print(board(tally, "live", 100, ConsoleDimensions(width, height), paused=paused))
+    return capture.get().splitlines()
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (80, 10), (100, 30), (129, 50), (130, 25), (160, 50)])
+def test_the_board_fits_the_terminal_whatever_it_shows(width: int, height: int) -> None:
+    names = [(f"{place:012d}" * 4, place % 2 == 0, place % 3 == 0) for place in range(30)]
+    for tally in (tally_of(*names), tally_of(("only", False, True)), Tally(begun=0.0)):
+        lines = drawn(tally, width, height)
+
+        assert len(lines) < height
+        assert max(map(len, lines)) <= width
+
+
+def test_it_says_what_was_caught_and_missed_and_whose_payments_they_are() -> None:
+    tally = tally_of(("a", True, True), ("b", False, True), ("c", True, False), ("d", False, False))
+    page = "\n".join(drawn(tally, 160, 50))
+
+    assert "4 scores   2 flagged   frauds: 1 caught, 1 missed" in page
+    assert "1 dead letters: 1 null-value" in page
+    assert "the last 4 payments of u" in page
+    assert "because through a VPN, a" in page
+    assert "30.50" in page
+    assert "paused" not in page
+    assert drawn(tally, 160, 50, paused=True)[0].startswith("paused")
+
+
+def test_who_is_flagged_stays_on_the_card_for_some_seconds() -> None:
+    tally = Tally(begun=0.0)
+    for user, at in (("first", 1.0), ("second", 3.0), ("third", 5.5)):
+        tally.sent(DemoRecord(user.encode(), b'{"amount":1}', user, is_fraud=False), at, "live")
+        tally.scored(score_of(user, flagged=True) | {"user_id": user}, at)
+        assert tally.on_card[0] == ("third" if user == "third" else "first")
+
+
+def test_a_card_has_its_height_and_marks_what_is_marked() -> None:
+    for many in (0, 3, 12):
+        payment = Payment("2026-03-04T23:30:00Z", 40.0, True, 0.7, is_flagged=True, is_fraud=True)
+        console = Console(file=io.StringIO(), width=100)
+        with console.capture() as capture:
+            console.print(card("u" if many else "", [payment] * many, ["one", "two", "three"]))
+        page = capture.get()
+
+        assert len(page.splitlines()) == HEIGHT
+        assert page.count("night VPN 0.700 fraud") == min(many, 10)
+        assert "because one" in page
+        assert "three" not in page
+
+
+def test_bars_are_as_long_as_the_amounts_are_large() -> None:
+    assert bar(80, 80) == "█" * 10
+    assert bar(40, 80) == "█" * 5 + " " * 5
+    assert bar(0.01, 80) == "▏" + " " * 9
+    assert bar(0, 80) == bar(0, 0) == " " * 10
+
+
+def test_the_picture_asks_nobody_on_the_web(tmp_path: Path) -> None:
+    with recorded(tmp_path / "demo.svg", 100) as view:
+        view.show(tally_of(("a", True, True)), "live")
+    picture = (tmp_path / "demo.svg").read_text()
+
+    assert "payments" in picture
+    assert "caught" in picture
+    assert "url(http" not in picture
+    assert "@font-face" not in picture
+
+
+@pytest.mark.parametrize("called_as", ["/somewhere/bin/tenfold", "stream/__main__.py"])
+def test_each_command_to_go_on_with_is_one(called_as: str) -> None:
+    commands = [line.split() for line in next_lines(called_as) if "tenfold " in line]
+
+    assert len(commands) == 3
+    for tenfold, name, *options in commands:
+        assert tenfold == (called_as if called_as.endswith("tenfold") else "tenfold")
+        shown = CliRunner().invoke(app, [name, *options, "--help"], terminal_width=200)
+        assert shown.exit_code == 0
+        assert all(option in shown.output for option in options if option.startswith("--"))
