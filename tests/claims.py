@@ -48,6 +48,36 @@ _RUN = {
             ("docs/how-to/clients.md", language, "") for language in ("bash", "python", "java", "go", "javascript")
         )
     },
+    "tests/integration/test_pages.py": {
+        "test_what_the_readme_installs_makes_topics_and_scores": (("README.md", "console", "pip install .\n"),),
+        "test_the_archiver_of_the_page_archives": (("docs/archive.md", "bash", "archive run"),),
+        "test_a_history_is_imported": (("docs/archive.md", "bash", "tenfold import"),),
+        "test_the_doctor_looks_and_the_settings_are_printed": (
+            ("docs/doctor.md", "bash", "tenfold doctor"),
+            ("docs/doctor.md", "bash", "tenfold config"),
+        ),
+        "test_a_user_is_erased": (("docs/erasure.md", "bash", "erase-user"),),
+        "test_profiles_are_published": (("docs/profiles.md", "console", "profiles run"),),
+        "test_a_new_key_of_pseudonyms_takes_an_archive_out_of_clear": (
+            ("docs/pseudonyms.md", "bash", "openssl"),
+            ("docs/pseudonyms.md", "bash", "rotate-pseudonyms"),
+        ),
+        "test_the_runbooks_look_where_they_should": (
+            ("docs/runbooks/dead-letters.md", "bash", "kafka-console-consumer.sh"),
+            ("docs/runbooks/events-lost.md", "bash", "kafka-configs.sh"),
+        ),
+        "test_the_commands_of_the_page_on_rights_grant_them": (("deploy/acls.md", "bash", ""),),
+    },
+    "tests/unit/test_pages.py": {
+        "test_the_command_of_the_page_on_messages_writes_what_is_checked_in": (
+            ("docs/messages.md", "bash", "tenfold schema"),
+        ),
+        "test_the_reasons_of_the_page_are_those_of_a_score": (("docs/protocol.md", "json", "reasons"),),
+        "test_the_program_for_amazon_prints_what_is_taken_for_a_token": (
+            ("docs/managed.md", "python", "MSKAuthTokenProvider"),
+            ("docs/managed.md", "bash", "TENFOLD_KAFKA_TOKEN_COMMAND"),
+        ),
+    },
     "tests/unit/test_readme.py": {
         "test_the_settings_that_the_page_exports_are_taken": (
             ("docs/settings.md", "bash", "TENFOLD_REDIS__SOCKET_TIMEOUT"),
@@ -71,11 +101,13 @@ _AN_HOUR = "measures for an hour; tests/unit/test_peers.py and test_benchmarks.p
 _ENGINE = "needs an engine for containers; tests/docker brings the same services up and asks the same of them"
 _TESTS = "runs the tests themselves, or what .ci/run runs; tests/unit/test_contributing.py holds names and markers"
 _INSTALLS = "installs for minutes from a registry; what is then run is run by tests/integration/test_demo.py"
+_TRAINS = "trains for minutes; tests/integration/test_walk_through.py trains by the same command, on an archive"
 
 NOT_RUN = (
     NotRun("README.md", "console", "make demo", _INSTALLS),
     NotRun("README.md", "console", "make test", _TESTS),
     NotRun("README.md", "console", "docker compose up", _ENGINE),
+    NotRun("README.md", "console", "tenfold train", _TRAINS),
     NotRun("CONTRIBUTING.md", "console", "", _TESTS),
     NotRun("benchmarks/README.md", "console", "make bench ", _AN_HOUR),
     NotRun("benchmarks/peers/README.md", "console", "-m benchmarks.peers", _AN_HOUR),
@@ -92,26 +124,4 @@ NOT_RUN = (
     ),
     NotRun("docs/quality.md", "console", "", "its data is not part of the project; training takes an hour"),
     NotRun("docs/releasing.md", "console", "", "a release does it: it builds, and installs from a registry"),
-)
-
-#: To be worked off; nothing is to be added: a new block has its test.
-_NOT_YET = "no test runs it yet"
-NOT_RUN += (
-    NotRun("README.md", "console", "pip install .\n", _NOT_YET),
-    NotRun("README.md", "console", "tenfold train", _NOT_YET),
-    NotRun("deploy/acls.md", "bash", "", _NOT_YET),
-    NotRun("docs/archive.md", "bash", "archive run", _NOT_YET),
-    NotRun("docs/archive.md", "bash", "tenfold import", _NOT_YET),
-    NotRun("docs/doctor.md", "bash", "tenfold doctor", _NOT_YET),
-    NotRun("docs/doctor.md", "bash", "tenfold config", _NOT_YET),
-    NotRun("docs/erasure.md", "bash", "erase-user", _NOT_YET),
-    NotRun("docs/managed.md", "python", "MSKAuthTokenProvider", _NOT_YET),
-    NotRun("docs/managed.md", "bash", "TENFOLD_KAFKA_TOKEN_COMMAND", _NOT_YET),
-    NotRun("docs/messages.md", "bash", "tenfold schema", _NOT_YET),
-    NotRun("docs/profiles.md", "console", "profiles run", _NOT_YET),
-    NotRun("docs/protocol.md", "json", "reasons", _NOT_YET),
-    NotRun("docs/pseudonyms.md", "bash", "openssl", _NOT_YET),
-    NotRun("docs/pseudonyms.md", "bash", "rotate-pseudonyms", _NOT_YET),
-    NotRun("docs/runbooks/dead-letters.md", "bash", "kafka-console-consumer.sh", _NOT_YET),
-    NotRun("docs/runbooks/events-lost.md", "bash", "kafka-configs.sh", _NOT_YET),
 )

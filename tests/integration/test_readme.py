@@ -9,14 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.kafka_jars import KAFKA, PartMissingError, find_java, kafka_jars
+from tests.kafka_tools import with_kafka_tools
 from tests.scorers import Deployment
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
-CONSOLE_TOOLS = {
-    "kafka-console-producer.sh": "org.apache.kafka.tools.ConsoleProducer",
-    "kafka-console-consumer.sh": "org.apache.kafka.tools.consumer.ConsoleConsumer",
-}
 
 
 def block(language: str, containing: str) -> str:
@@ -34,23 +30,10 @@ def at(deployment: Deployment, text: str) -> str:
     return text
 
 
-def with_console_tools(directory: Path) -> str:
-    """Return a PATH with Kafka's console tools on it, as its download has them."""
-    try:
-        java, jars = find_java(), kafka_jars()
-    except PartMissingError as missing:
-        pytest.skip(f"no Kafka console tools: {missing}")
-    for name, main in CONSOLE_TOOLS.items():
-        quiet = f"-Dlog4j2.configurationFile={KAFKA / 'log4j2.properties'}"
-        (directory / name).write_text(f"#!/bin/sh\nexec '{java}' {quiet} -cp '{jars}/*' {main} \"$@\"\n")
-        (directory / name).chmod(0o755)
-    return f"{directory}:{os.environ['PATH']}"
-
-
 @pytest.mark.broker
 def test_kafkas_own_tools_send_a_payment_and_read_its_score(deployment: Deployment, tmp_path: Path) -> None:
     scorer = deployment.scorer()
-    env = os.environ | {"PATH": with_console_tools(tmp_path)}
+    env = os.environ | {"PATH": with_kafka_tools(tmp_path)}
     typed = at(deployment, block("bash", "kafka-console-producer.sh"))
     ran = subprocess.run(["bash", "-euc", typed], env=env, capture_output=True, text=True, timeout=120, check=False)
     scorer.stop()
