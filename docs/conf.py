@@ -3,7 +3,6 @@
 import tomllib
 from pathlib import Path
 
-from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 
 ROOT = Path(__file__).parents[1]
@@ -45,7 +44,7 @@ html_theme_options = {
 
 # What the site's menu shows. A page that is in none of these stops the build.
 MENU = {
-    "Learn": ["/README", "walk-through"],
+    "Learn": ["A first look </README>", "walk-through"],
     "Do": [
         "compose", "kubernetes", "managed", "doctor", "archive", "how-to/*", "training", "evaluation", "models",
         "profiles", "suppress", "operations", "monitoring", "live-quality", "pseudonyms", "erasure", "capacity",
@@ -78,4 +77,3 @@ def add_menu(_app: Sphinx, page: str, source: list[str]) -> None:
 def setup(app: Sphinx) -> None:
     """Connect what is above to the build."""
     app.connect("source-read", add_menu)
-    app.add_lexer("mermaid", TextLexer)

@@ -173,12 +173,14 @@ def test_the_page_says_what_was_measured(page: str, judged: Evaluated) -> None:
 @pytest.mark.parametrize(
     ("fact", "warning"),
     [
-        ({"seen_in_training": True}, "Some of these days are among them: the figures flatter."),
+        ({"seen_in_training": True}, "It was trained on some of these days: the figures flatter."),
         ({"split": "rows"}, "Rows were split without regard to time: the test flatters"),
     ],
 )
 def test_what_flatters_is_said(fact: dict[str, object], warning: str, judged: Evaluated) -> None:
-    assert warning in report_page(SPEC, replace(judged, metrics={**judged.metrics, **fact}))
+    page = report_page(SPEC, replace(judged, metrics={**judged.metrics, **fact}))
+    assert warning in page
+    assert page.count("flatter") == 1
     harmless = {name: False if value is True else "time" for name, value in fact.items()}
     assert warning not in report_page(SPEC, replace(judged, metrics={**judged.metrics, **harmless}))
 

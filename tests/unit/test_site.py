@@ -100,3 +100,12 @@ def test_links_of_the_site_lead_to_what_is_there(references: dict[Path, Referenc
                 astray.append(f"{page.name}: {link}")
 
     assert astray == []
+
+
+@pytest.mark.parametrize(
+    "picture", sorted((ROOT / "docs" / "pictures").glob("*.svg")), ids=lambda picture: picture.name
+)
+def test_a_picture_loads_nothing(picture: Path) -> None:
+    found = References(picture.read_text()).loads + re.findall(r"url\(([^)]*)\)|@import", picture.read_text())
+
+    assert [load for load in found if not load.startswith("#")] == []
