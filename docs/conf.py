@@ -50,7 +50,7 @@ MENU = {
         "profiles", "suppress", "operations", "monitoring", "live-quality", "pseudonyms", "erasure", "capacity",
         "/deploy/acls", "runbooks/README",
     ],
-    "Look up": ["settings", "messages", "protocol", "map", "glossary", "/CHANGELOG"],
+    "Look up": ["settings", "reference/commands", "messages", "protocol", "map", "glossary", "/CHANGELOG"],
     "Understand": [
         "explanation/*", "model", "quality", "drift", "chaos", "threat-model", "/benchmarks/README",
         "/benchmarks/peers/README", "adr/README",

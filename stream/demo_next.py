@@ -14,4 +14,3 @@ def next_lines(called_as: str) -> Iterator[str]:
     ):
         yield f"  {command}"
         yield f"      {why}"
-    yield "  and README.md: all of it in containers, with Grafana"

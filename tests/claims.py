@@ -37,6 +37,9 @@ _RUN = {
         "test_the_python_of_the_readme_sends_a_payment_and_reads_its_score": (("README.md", "python", "Producer"),),
         "test_the_library_example_of_the_readme_runs": (("README.md", "python", "LSTMFraudDetector"),),
     },
+    "tests/integration/test_wheel.py": {
+        "test_the_demo_works_from_the_wheel_alone": (("docs/releasing.md", "console", "uv build"),)
+    },
     "tests/integration/test_walk_through.py": {
         "test_the_walk_through_ends_with_a_champion_whose_live_scores_are_those_of_its_backtest": (
             ("docs/walk-through.md", "bash", ""),
@@ -123,5 +126,10 @@ NOT_RUN = (
         "needs a cluster; tests/chart renders the chart with the page's values",
     ),
     NotRun("docs/quality.md", "console", "", "its data is not part of the project; training takes an hour"),
-    NotRun("docs/releasing.md", "console", "", "a release does it: it builds, and installs from a registry"),
+    NotRun(
+        "docs/releasing.md",
+        "console",
+        "pip install",
+        "installs from a registry; tests/integration/test_wheel.py does the same from uv's cache",
+    ),
 )

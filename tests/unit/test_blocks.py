@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shlex
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -180,3 +181,21 @@ def test_data_can_be_read(block: Block) -> None:
         yaml.safe_load(block.text)
     else:
         json.loads(block.text if block.text.lstrip().startswith(("{", "[")) else f"{{{block.text}}}")
+
+
+def in_passing() -> list[str]:
+    """Return the commands that pages on how to do something name in a sentence."""
+    how_to = [page for page in pages() if page.startswith("docs/how-to/")]
+    texts = [
+        (ROOT / page).read_text() for page in how_to if page != "docs/how-to/extend.md"
+    ]  # of what is not there yet
+    return [command for text in texts for command in re.findall(r"`(tenfold [a-z][^`]*)`", text)]
+
+
+@pytest.mark.parametrize("command", in_passing())
+def test_a_command_named_in_passing_is_one_that_there_is(command: str) -> None:
+    take(shlex.split(command))
+
+
+def test_there_are_such_commands() -> None:
+    assert len(in_passing()) > 20
