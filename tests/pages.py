@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 _PLACES = ("README.md", "CONTRIBUTING.md", "docs/*.md", "benchmarks/*.md", "deploy/*.md")  # a * of git passes folders
 SHELL = frozenset({"console", "bash", "sh"})
-SHOWN = frozenset({"text", "mermaid"})  # nobody types these
+SHOWN = frozenset({"text"})  # nobody types these
 
 
 @dataclass(frozen=True)
