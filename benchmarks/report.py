@@ -5,7 +5,7 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,8 @@ SECTIONS: dict[str, tuple[str, Callable[[Size], list[Table]]]] = {
 
 def measure_all(
     sections: Mapping[str, tuple[str, Callable[[Size], list[Table]]]], size: Size, clock: Callable[[], float]
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     """Measure section after section, for JSON; what one failed of stands in its place."""
-    found = []
     for name, (title, measure) in sections.items():
         begun = clock()
         result: dict[str, Any] = {"section": name, "title": title, "tables": []}
@@ -39,8 +38,7 @@ def measure_all(
             result["failed"] = traceback.format_exc()
             print(result["failed"], file=sys.stderr)
         result["seconds"] = round(clock() - begun)
-        found.append(result)
-    return found
+        yield result
 
 
 def markdown(conditions: Mapping[str, Any], sections: Sequence[Mapping[str, Any]]) -> str:
@@ -81,10 +79,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     conditions = described()
     chosen = {name: SECTIONS[name] for name in SECTIONS if name in given.only}
-    sections = measure_all(chosen, QUICK if given.quick else FULL, time.monotonic)
-    page = markdown(conditions, sections)
-    result = {**conditions, "quick": given.quick, "sections": sections}
-    given.report.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    given.report.with_suffix(".md").write_text(page, encoding="utf-8")
-    print(page)
+    sections: list[dict[str, Any]] = []
+    for section in measure_all(chosen, QUICK if given.quick else FULL, time.monotonic):
+        sections.append(section)
+        # After each: whoever stops it after half an hour keeps what has been measured.
+        result = {**conditions, "quick": given.quick, "sections": sections}
+        given.report.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        given.report.with_suffix(".md").write_text(markdown(conditions, sections), encoding="utf-8")
+    print(markdown(conditions, sections))
     return int(any("failed" in section for section in sections))

@@ -41,7 +41,7 @@ def test_a_section_that_fails_leaves_the_others(capsys: pytest.CaptureFixture[st
         raise RuntimeError("no broker")
 
     table = Table("Rates", [{"engine": "one|two", "events/s": 12_345.6}], "Measured.")
-    found = measure_all({"a": ("A", fails), "b": ("B", lambda _: [table])}, QUICK, iter(range(4)).__next__)
+    found = list(measure_all({"a": ("A", fails), "b": ("B", lambda _: [table])}, QUICK, iter(range(4)).__next__))
     page = markdown({"machine": {"cores": 2}, "versions": {"kafka": "4"}, "commit": "abc"}, found)
 
     assert "RuntimeError: no broker" in page
