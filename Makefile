@@ -50,7 +50,7 @@ docs: .venv/.all ## make a site of the pages, in site/; a warning or a link that
 typecheck: .venv/.all ## check the types
 	.venv/bin/mypy
 
-bench: .venv/.all ## measure everything on this machine, beside others, into bench-report.md: an hour
+bench: .venv/.all ## measure everything on this machine, beside others, into bench-report.md: most of an hour
 	.venv/bin/python -m benchmarks
 
 bench-short: .venv/.all ## hold the scorer's speed, as a share of the bare model's, against the recorded one

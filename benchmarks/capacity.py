@@ -14,11 +14,11 @@ from typing import NamedTuple
 class Costs:
     """What one event and one user cost; ``docs/capacity.md`` says where each figure was measured."""
 
-    scorer_us: float = 75.0  # CPU of the scorer
-    kafka_us: float = 21.0  # CPU of Kafka: the payment read, the score and its transaction appended
-    redis_us: float = 25.0  # of Redis's one thread, with ten million windows: with ten thousand it is a sixth
-    process_rate: float = 11_600.0  # events/s of one scorer
-    user_rate: float = 9_800.0  # events/s when all are one user's, a twentieth of them late: 0.85 of process_rate
+    scorer_us: float = 48.0  # CPU of the scorer
+    kafka_us: float = 5.5  # CPU of Kafka: the payment read, the score and its transaction appended
+    redis_us: float = 15.0  # of Redis's one thread, with ten million windows: with ten thousand it is a fifth
+    process_rate: float = 28_000.0  # events/s of one scorer
+    user_rate: float = 26_700.0  # events/s when all are one user's, a twentieth of them late: 0.95 of process_rate
     payment_bytes: float = 172.0  # in the log
     score_bytes: float = 392.0  # in the log
     user_bytes: float = 529.0  # of Redis's memory: a full window, its key, their overhead

@@ -4,6 +4,9 @@ Open loop: every send time is fixed beforehand, and a latency counts from there,
 late (no coordinated omission). Scores are read with ``isolation.level=read_committed``. Sender and reader are
 processes of their own on the same machine, on its monotonic clock. The sender waits 1 ms for company
 (``linger.ms``), which is in the latency: without, each payment is a request of its own, and the broker is measured.
+
+The payments are the simulator's, whose days pass in seconds here: about one in a hundred is flagged, and the reasons of
+a flag cost as much as twenty scores. Each user has paid some fifteen times before the clock runs, so windows are full.
 """
 
 import argparse
@@ -14,54 +17,65 @@ import subprocess
 import sys
 import time
 import uuid
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 from multiprocessing.connection import Connection
 from typing import Any
-from urllib.request import urlopen
 
 import numpy as np
 from confluent_kafka import Consumer, Producer
 
 from benchmarks.harness import parts
-from stream.contract import timestamp
-from tests.processes import free_port
 from tests.topics import Topics
+from training.simulator import simulate, transactions_as_json
 
-USERS = 5_000
+#: So many payments of so many users are scored before the clock runs: fifteen of each, which fill the windows.
+USERS, HISTORY = 5_000, 75_000
 QUANTILES = (50, 95, 99, 99.9)
 _WARM_S = 5.0  # not counted
 _WARM_UP_RATE, _WARM_UP_S = 1_000, 60.0
 _READY_S = 60.0
+_A_USER_AND_DAY = 1.3  # payments; simulated users make more
 
 
-def send(bootstrap: str, topic: str, rate: float, seconds: float, answer: Connection) -> None:
-    """Send ready, take the time of the start, and send ``rate`` transactions a second; each names its number.
+def payments(count: int) -> list[tuple[bytes, bytes]]:
+    """Return the keys and values of the last ``count`` simulated payments before now, in order of time."""
+    days = int(count / (USERS * _A_USER_AND_DAY)) + 2
+    simulated = simulate(USERS, days, 1, datetime.now(UTC) - timedelta(days=days))
+    everything = islice(transactions_as_json(simulated), len(simulated) - count, None)
+    return [(key, value) for key, value, _ in everything]
 
-    Its number says when a transaction is due.
-    """
-    rng = np.random.default_rng(1)
-    producer = Producer({"bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "linger.ms": 1})
-    count = int(rate * seconds)
-    users, amounts = rng.integers(0, USERS, count).tolist(), np.round(rng.lognormal(3, 1.5, count), 2).tolist()
-    producer.list_topics(topic, _READY_S)  # connected
+
+def send(bootstrap: str, topic: str, rate: float, events: int, answer: Connection) -> None:
+    """Send the history, say ready, take the time of the start, and send ``events`` payments, ``rate`` a second."""
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "partitioner": "murmur2_random",
+            "linger.ms": 1,
+            "queue.buffering.max.messages": HISTORY,
+        }
+    )
+    everything = payments(HISTORY + events)
+    for key, value in everything[:HISTORY]:
+        producer.produce(topic, key=key, value=value)
+    producer.flush()
     answer.send("ready")
     start = answer.recv()
-    for number in range(count):
+    for number, (key, value) in enumerate(everything[HISTORY:]):
         due = start + number / rate
         while (left := due - time.monotonic()) > 0:
             producer.poll(0)
             time.sleep(min(left, 0.001))
-        created_at = timestamp(time.time_ns() // 1_000_000)
-        producer.produce(
-            topic,
-            key=f"user-{users[number]}",
-            value=f'{{"transaction_id":"t-{number}","user_id":"user-{users[number]}","amount":{amounts[number]},'
-            f'"created_at":"{created_at}","is_vpn":false,"merchant_id":"m-{number % 500}"}}',
-        )
+        producer.produce(topic, key=key, value=value)
     producer.flush()
 
 
 def read(bootstrap: str, topic: str, events: int, answer: Connection) -> None:
-    """Send ready, then the numbers and arrival times of ``events`` scores."""
+    """Say when all scores of the history have come, then send the arrival times of ``events`` scores.
+
+    The times are in the order in which the payments were sent.
+    """
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
@@ -72,17 +86,16 @@ def read(bootstrap: str, topic: str, events: int, answer: Connection) -> None:
             "fetch.error.backoff.ms": 1,
         }
     )
-    consumer.subscribe([topic], on_assign=lambda *_: answer.send("ready"))
-    numbers, times = np.empty(events, np.int64), np.empty(events)
-    got = 0
-    while got < events:
+    consumer.subscribe([topic])
+    arrived: dict[str, float] = {}
+    while len(arrived) < HISTORY + events:
         message = consumer.poll(1)  # consume(n, wait) would wait for n
         if message is not None and message.error() is None:
-            times[got] = time.monotonic()
-            numbers[got] = int(json.loads(message.value() or b"")["transaction_id"][2:])
-            got += 1
+            arrived[json.loads(message.value() or b"")["transaction_id"]] = time.monotonic()
+            if len(arrived) == HISTORY:
+                answer.send("the history is scored")
     consumer.close()
-    answer.send((numbers, times))
+    answer.send(np.array([arrived[one] for one in sorted(arrived)[HISTORY:]]))  # ids are numbered
 
 
 def warm_up(bootstrap: str, redis_url: str) -> None:
@@ -95,7 +108,6 @@ def measure(bootstrap: str, redis_url: str, rate: float, seconds: float, deliver
     topics = Topics(bootstrap)
     name = uuid.uuid4().hex[:6]
     inputs, outputs = topics.create(f"transactions-{name}", 3), topics.create(f"scores-{name}", 3)
-    port = free_port()
     settings = {
         "TENFOLD_BOOTSTRAP_SERVERS": bootstrap,
         "TENFOLD_REDIS_URL": redis_url,
@@ -104,30 +116,31 @@ def measure(bootstrap: str, redis_url: str, rate: float, seconds: float, deliver
         "TENFOLD_OUTPUT_TOPIC": outputs,
         "TENFOLD_DLQ_TOPIC": topics.create(f"dlq-{name}", 1),
         "TENFOLD_DELIVERY": delivery,
-        "TENFOLD_METRICS_PORT": str(port),
+        "TENFOLD_METRICS_PORT": "0",
         "TENFOLD_LOG_LEVEL": "warning",
     }
     scorer = subprocess.Popen([sys.executable, "-m", "stream", "score"], env={**os.environ, **settings})
     spawn = multiprocessing.get_context("spawn")
     here, there = spawn.Pipe()
+    mine, senders = spawn.Pipe()
     events = int(rate * seconds)
     reader = spawn.Process(target=read, args=(bootstrap, outputs, events, there))
+    sender = spawn.Process(target=send, args=(bootstrap, inputs, rate, events, senders))
     reader.start()
+    sender.start()
     try:
-        _receive(here, _READY_S, "the reader never got its partitions")
-        _wait_until_ready(port, scorer)
-        mine, senders = spawn.Pipe()
-        sender = spawn.Process(target=send, args=(bootstrap, inputs, rate, seconds, senders))
-        sender.start()
         _receive(mine, _READY_S, "the sender never began")
+        _receive(here, _READY_S, f"the history was never scored; the scorer's exit code is {scorer.poll()}")
         start = time.monotonic() + 0.5
         mine.send(start)
-        numbers, times = _receive(here, seconds * 3 + _READY_S, "the scores never came")
+        times = _receive(here, seconds * 3 + _READY_S, "the scores never came")
         sender.join()
     finally:
         scorer.terminate()
         scorer.wait(30)
         reader.terminate()
+        sender.terminate()
+    numbers = np.arange(events)
     latency_ms = 1000 * (times - (start + numbers / rate))[numbers >= rate * _WARM_S]
     quantiles = np.percentile(latency_ms, QUANTILES).round(1).tolist()
     return {f"p{quantile:g}": value for quantile, value in zip(QUANTILES, quantiles, strict=True)}
@@ -137,18 +150,6 @@ def _receive(answer: Connection, wait_s: float, failing: str) -> Any:
     if not answer.poll(wait_s):
         raise RuntimeError(failing)
     return answer.recv()
-
-
-def _wait_until_ready(port: int, scorer: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + _READY_S
-    while time.monotonic() < deadline and scorer.poll() is None:
-        try:
-            with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
-                if answer.status == 200:
-                    return
-        except OSError:
-            time.sleep(0.1)
-    raise RuntimeError(f"the scorer was not ready; it ended with {scorer.poll()}")
 
 
 def main() -> None:
