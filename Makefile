@@ -10,7 +10,7 @@ HELM := $(shell command -v helm || echo .tools/bin/helm)
 # --inexact: what one target installed, another does not take away
 SYNC = $(UV) sync --frozen --inexact --python "$$($(PYTHON) -c 'import sys; print(sys._base_executable)')"
 
-.PHONY: help demo docs test docker-test chart-test sbom audit chaos lint typecheck bench bench-short
+.PHONY: help demo docs test readme-test docker-test chart-test sbom audit chaos lint typecheck bench bench-short
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | expand -t 14
@@ -20,6 +20,9 @@ demo: .venv/.demo ## score simulated transactions on an embedded broker and watc
 
 test: .venv/.all ## run every test that this machine allows
 	.venv/bin/pytest -n 4 --dist worksteal
+
+readme-test: .venv/.all ## type what README and CONTRIBUTING say into a new clone, in an empty home; installs from a registry
+	.venv/bin/pytest -m newcomer --capture=no tests/newcomer
 
 docker-test: .venv/.all ## build the images, bring the compose files up, and ask of them what they promise
 	.venv/bin/pytest -m "docker or broker" tests/docker tests/integration/test_publisher.py

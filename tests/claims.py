@@ -29,6 +29,16 @@ class NotRun:
 
 #: By test: page, language and words of the blocks that it runs.
 _RUN = {
+    "tests/newcomer/test_first_steps.py": {
+        "test_the_demo_scores_and_leaves_nothing_behind": (("README.md", "console", "make demo"),),
+        "test_make_test_runs_tests": (("README.md", "console", "make test"),),
+        "test_a_model_is_trained_on_ones_own_payments": (("README.md", "console", "tenfold train"),),
+        "test_the_first_ten_minutes_end_with_a_green_test": (
+            ("CONTRIBUTING.md", "console", "make lint\n.venv/bin/pytest"),
+        ),
+        "test_the_first_change_is_refused": (("CONTRIBUTING.md", "console", "-k verifies"),),
+        "test_what_a_change_must_pass_is_passed": (("CONTRIBUTING.md", "console", "make typecheck"),),
+    },
     "tests/integration/test_readme.py": {
         "test_kafkas_own_tools_send_a_payment_and_read_its_score": (
             ("README.md", "bash", "kafka-console-producer.sh"),
@@ -102,16 +112,11 @@ CLAIMS = tuple(
 
 _AN_HOUR = "measures for an hour; tests/unit/test_peers.py and test_benchmarks.py try the parts"
 _ENGINE = "needs an engine for containers; tests/docker brings the same services up and asks the same of them"
-_TESTS = "runs the tests themselves, or what .ci/run runs; tests/unit/test_contributing.py holds names and markers"
-_INSTALLS = "installs for minutes from a registry; what is then run is run by tests/integration/test_demo.py"
-_TRAINS = "trains for minutes; tests/integration/test_walk_through.py trains by the same command, on an archive"
+_TESTS = "picks tests, and runs some for minutes; tests/unit/test_contributing.py holds names and markers"
 
 NOT_RUN = (
-    NotRun("README.md", "console", "make demo", _INSTALLS),
-    NotRun("README.md", "console", "make test", _TESTS),
     NotRun("README.md", "console", "docker compose up", _ENGINE),
-    NotRun("README.md", "console", "tenfold train", _TRAINS),
-    NotRun("CONTRIBUTING.md", "console", "", _TESTS),
+    NotRun("CONTRIBUTING.md", "console", "pytest --lf", _TESTS),
     NotRun("benchmarks/README.md", "console", "make bench ", _AN_HOUR),
     NotRun("benchmarks/peers/README.md", "console", "-m benchmarks.peers", _AN_HOUR),
     NotRun("benchmarks/peers/README.md", "console", "uv pip compile", "asks a registry for the newest versions"),

@@ -23,7 +23,7 @@ def tracked_files() -> list[Path]:
     return [path for name in listed.split("\0") if name and (path := ROOT / name).is_file()]
 
 
-@pytest.mark.parametrize("target", ["demo", "docs", "test", "lint", "typecheck", "bench", "bench-short"])
+@pytest.mark.parametrize("target", ["demo", "docs", "test", "readme-test", "lint", "typecheck", "bench", "bench-short"])
 def test_make_knows_the_targets_that_others_script(target: str) -> None:
     assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE)
 
@@ -31,7 +31,7 @@ def test_make_knows_the_targets_that_others_script(target: str) -> None:
 def test_ci_calls_targets_that_exist() -> None:
     called = re.findall(r"^step make ([\w-]+)$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
 
-    assert called == ["lint", "typecheck", "docs", "test", "bench-short"]
+    assert called == ["lint", "typecheck", "docs", "test", "readme-test", "bench-short"]
     assert all(re.search(rf"^{target}:", MAKEFILE, re.MULTILINE) for target in called)
 
 
