@@ -154,7 +154,7 @@ def open_client(make: Callable[[dict[str, Any]], Client], config: dict[str, Any]
     except SystemError:  # what confluent_kafka makes of a first token that does not come
         if "oauth_cb" not in config:
             raise
-        raise NoTokenError from None
+        raise NoTokenError(config["oauth_cb"].why) from None
     except KafkaException as error:
         cause = error.args[0]
         reason = cause.str() if isinstance(cause, KafkaError) else str(cause)
