@@ -21,6 +21,7 @@ from stream.doctor_finding import Finding, Severity, checked, error, is_forbidde
 from stream.doctor_model import check_archive, check_bundle, check_store, has_challenger
 from stream.doctor_settings import judge_settings, judge_ttl
 from stream.doctor_topics import Topic
+from stream.kafka_token import NoTokenError
 from stream.redis_client import RedisAwayError
 from stream.settings import Settings, mask_url
 from stream.window_store import WindowStore, open_store
@@ -42,9 +43,12 @@ def examine(settings: Settings, users: int | None, *, write: bool) -> list[Findi
     findings += checked("archive", lambda: check_archive(settings))
     store, of_redis = _look_at_redis(settings, users, spec)
     findings += of_redis
-    with closing(open_client(Consumer, reader_config(settings))) as reader:
-        admin = open_client(AdminClient, common_config(settings))
-        findings += _look_at_kafka(reader, admin, store, settings, spec, cores, write=write)
+    try:
+        with closing(open_client(Consumer, reader_config(settings))) as reader:
+            admin = open_client(AdminClient, common_config(settings))
+            findings += _look_at_kafka(reader, admin, store, settings, spec, cores, write=write)
+    except NoTokenError as failed:
+        findings.append(_unanswered("Kafka", failed))
     if store is not None:
         store.client.close()
     return findings

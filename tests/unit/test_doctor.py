@@ -1,6 +1,8 @@
 """What the doctor makes of what it has been told; on real parts in tests/integration/test_doctor.py."""
 
 import re
+import shlex
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from stream.doctor import exit_code, report_lines
+from stream.doctor import examine, exit_code, report_lines
 from stream.doctor_finding import Finding, Severity, checked, error, note, ok, warning
 from stream.doctor_marks import Standing, judge_keys, judge_standings
 from stream.doctor_redis import WINDOW_BYTES, judge_latency, judge_memory, judge_server, judge_skew
@@ -17,7 +19,7 @@ from stream.doctor_settings import judge_settings, judge_ttl
 from stream.doctor_topics import Topic, judge_input, judge_sizes, judge_topic
 from stream.errors import TenfoldError
 from stream.recovery import Cause, Found, plan
-from stream.settings import Settings
+from stream.settings import Settings, load
 from stream.window_store import Mark
 
 DAY_MS = 86_400_000
@@ -215,6 +217,18 @@ def test_a_check_that_cannot_be_made_is_a_finding(raised: Exception, severity: S
     [finding] = checked("something", fails)
     assert (finding.severity, finding.code) == (severity, code)
     assert str(raised) in finding.what
+
+
+def test_the_rest_is_told_where_a_command_gives_no_token_for_kafka() -> None:
+    settings = load(
+        kafka={"security.protocol": "sasl_plaintext", "sasl.mechanism": "OAUTHBEARER"},
+        kafka_token_command=shlex.join([sys.executable, "-c", "raise SystemExit('nobody is logged in')"]),
+        redis_url="redis://127.0.0.1:1/0",
+    )
+    found = {each.code: each.what for each in examine(settings, None, write=False)}
+
+    assert "redis-away" in found
+    assert "it ended with 1: nobody is logged in" in found["check-failed"]
 
 
 def test_only_errors_fail_unless_strict() -> None:
