@@ -71,7 +71,7 @@ def message_of(words: Sequence[str], kind: Kind, now_ms: int, new_id: Callable[[
     A transaction without an id is given a new one, and whatever has no time happens now.
 
     Raises:
-        FieldError: a word is not of that form, or names no field of the message, or one twice.
+        FieldError: a word is not of that form, or names no field of the message, or one twice, or is not UTF-8.
     """
     fields: dict[str, object] = {}
     for word in words:
@@ -88,7 +88,10 @@ def message_of(words: Sequence[str], kind: Kind, now_ms: int, new_id: Callable[[
     defaults = {"transaction_id": new_id()} if kind == "transaction" else {}
     defaults |= {"created_at" if kind == "transaction" else "labelled_at": timestamp(now_ms)}
     filled = {name: value for name, value in defaults.items() if name not in fields}
-    return Given(json.dumps(filled | fields, ensure_ascii=False).encode(), filled)
+    try:
+        return Given(json.dumps(filled | fields, ensure_ascii=False).encode(), filled)
+    except UnicodeEncodeError:
+        raise FieldError("a value is not UTF-8, and no message has such a one") from None
 
 
 def _read(text: str) -> object:

@@ -7,7 +7,6 @@ from stream.errors import TenfoldError
 from stream.settings import Settings
 
 _FLUSH_S = 30.0
-_POLL_EVERY = 500
 
 
 class SendError(TenfoldError):
@@ -21,7 +20,6 @@ class Sender:
         self.producer: Producer = open_client(Producer, producer_config(settings))
         self._at = settings.bootstrap_servers
         self._refused: KafkaError | None = None
-        self._sent = 0
 
     def send(self, topic: str, key: bytes, value: bytes, timestamp_ms: int = 0) -> None:
         """Hand a record to the producer; wait where its queue is full. ``timestamp_ms`` 0 is the time of sending.
@@ -39,10 +37,8 @@ class Sender:
                 raise SendError(f"Kafka at {self._at} cannot be sent a record: {error.args[0].str()}") from None
             else:
                 break
-        self._sent += 1
-        if self._sent % _POLL_EVERY == 0:
-            self.producer.poll(0)
-            self._check()
+        self.producer.poll(0)  # each time: the next record may be long in coming
+        self._check()
 
     def flush(self) -> None:
         """Return once Kafka has everything.

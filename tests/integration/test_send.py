@@ -7,6 +7,9 @@ import sys
 import pytest
 
 from stream.partitioner import partitions_of
+from stream.sender import Sender, SendError
+from stream.settings import load
+from tests.conftest import GivenKafka, OwnKafka
 from tests.oracle import read_topic
 from tests.scorers import Deployment
 from tests.topics import Topics
@@ -86,3 +89,13 @@ def test_a_topic_of_something_else_is_not_taken_for_dead_letters(deployment: Dep
 
     assert ran.returncode == 1
     assert "is not a dead letter" in ran.stderr
+
+
+def test_what_kafka_refuses_is_told_with_the_next_record(kafka: OwnKafka | GivenKafka, topics: Topics) -> None:
+    """Lines may come one an hour, and whoever sends them is not to learn it after the five hundredth."""
+    topic = topics.create("of-small-records", 1, {"max.message.bytes": "1000"})
+    sender = Sender(load(bootstrap_servers=kafka.bootstrap))
+    sender.send(topic, b"anna", b"x" * 2_000)
+    sender.producer.flush(30)
+    with pytest.raises(SendError, match="refused a record"):
+        sender.send(topic, b"anna", b"small")

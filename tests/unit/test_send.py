@@ -49,6 +49,11 @@ def test_a_word_that_is_no_field_is_named(word: str, said: str) -> None:
         message_of(["user_id=anna", word], "transaction", NOW_MS)
 
 
+def test_a_word_that_is_not_utf8_is_refused() -> None:
+    with pytest.raises(FieldError, match="not UTF-8"):
+        message_of(["user_id=\udcff", "amount=1"], "transaction", NOW_MS)  # as Python reads the byte 0xff
+
+
 def test_a_message_is_keyed_by_its_user() -> None:
     line = json.dumps(PAYMENT).encode()
 
