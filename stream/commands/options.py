@@ -39,7 +39,7 @@ def counted(what: str) -> Iterator[Callable[[int], None]]:
         def progress(more: int) -> None:
             nonlocal count
             count += more
-            if count % _SHOWN_EVERY == 0:
+            if count // _SHOWN_EVERY > (count - more) // _SHOWN_EVERY:  # they may come by the thousand
                 status.update(f"{count:,} {what}")
 
         yield progress
