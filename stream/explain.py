@@ -23,6 +23,7 @@ _OTHER_WINDOW = (
     "the scorer's window was another one: it began later (TENFOLD_START_FROM, a rebuild from a shorter log), or the "
     "user's payments were on another partition before"
 )
+_OTHER_ENGINE = "the scorer computed with another engine than this process: see TENFOLD_RUNTIME"
 
 
 class Model(NamedTuple):
@@ -141,6 +142,8 @@ def _why(story: Story, score: dict[str, Any]) -> list[str]:
         causes.append(f"the table of profiles of {published['profile_day']} is not there any more")
     if not story.whole:
         causes.append(f"what came before offset {story.read_from} is not there any more")
+    if not causes and published["window_length"] == score["window_length"]:
+        return [_OTHER_WINDOW, _OTHER_ENGINE]
     return causes or [_OTHER_WINDOW]
 
 

@@ -68,6 +68,7 @@ def served_context(
     ``record`` is ``[1] RECORD``, the payment's own. Where the table is gone, the context is that of no table.
 
     Raises:
+        ExplainError: what says which tables there are cannot be read.
         stream.redis_client.RedisAwayError: Redis does not answer.
     """
     tables = tables_for(spec, settings.input_topic, settings.pseudonyms)
@@ -77,7 +78,7 @@ def served_context(
     try:
         with closing(connect(settings)) as client:
             [raw] = round_trip(client, [("GET", tables.keys.index)])
-            index = ProfileIndex.model_validate_json(raw) if raw else ProfileIndex()
+            index = _index(raw, tables.keys.index.decode())
             only = ProfileIndex(tables=tuple(table for table in index.tables if table.day == day))
             tables.learn(only.model_dump_json().encode())
             question = tables.ask(record["created_at_ms"], [payment.merchant_id], names)
@@ -89,3 +90,11 @@ def served_context(
     profiled = Profiled(found.profiles[:, 0], found.profiles[:, 1], np.array([payment.amount]))
     used = int(found.days[0])
     return Context(context_columns(profiled, spec.context), None if used == NO_DAY else day_date(used))
+
+
+def _index(raw: bytes | None, key: str) -> ProfileIndex:
+    try:
+        return ProfileIndex() if raw is None else ProfileIndex.model_validate_json(raw)
+    except ValidationError:
+        told = f"{key} in Redis is no index of profiles: delete it, and run `tenfold profiles publish`"
+        raise ExplainError(told) from None

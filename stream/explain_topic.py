@@ -97,9 +97,14 @@ def _story(
     own = list(_scan(consumer, place, offset + 1, progress)) if offset >= low else []
     if not own:
         raise ExplainError(f"{topic}/{partition} at {offset} is not there any more, Kafka has deleted it: --archive")
+    found = _decode(own, settings)
+    if [each.transaction_id for each in found.transactions] != [score["transaction_id"]]:
+        raise ExplainError(
+            f"{topic}/{partition} at {offset} is not the payment that was scored: is TENFOLD_INPUT_FRAMING another one "
+            "than the scorer's, or the topic made anew under its name (then --archive)?"
+        )
     model = find_model(settings, score["model_version"])
-    spec, key = model.bundle.spec, own[0].key()
-    created_at_ms = int(_decode(own, settings).created_at_ms[0])
+    spec, key, created_at_ms = model.bundle.spec, own[0].key(), int(found.created_at_ms[0])
     # a record of before can neither be in the window nor push anything out of it that is; twice, for repetitions' sake
     since_ms = max(created_at_ms - 2 * spec.window_max_age_ms - MAX_AHEAD_MS, 0)
     [first] = consumer.offsets_for_times([TopicPartition(topic, partition, since_ms)], _CALL_S)

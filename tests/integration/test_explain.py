@@ -4,13 +4,22 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
+import redis
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from typer.testing import CliRunner
 
+from models.bundle import load_bundle, starter
+from models.context import CONTEXT, ProfileDefinition
+from models.window import RECORD
 from stream.cli import app
 from stream.contract import timestamp
+from stream.explain_model import ExplainError, served_context
+from stream.parse import ParsedTransaction
+from stream.profile_layout import ProfileKeys
+from stream.settings import load
 from stream.topics import topic_id
 from tests.oracle import read_topic
 from tests.scorers import Deployment
@@ -134,9 +143,50 @@ def test_another_model_is_told_with_both_scores(scored: Deployment) -> None:
     assert "is not in the store any more" in ran.stdout
 
 
+def test_another_engine_is_among_the_causes_where_the_window_is_as_long(scored: Deployment) -> None:
+    published = [
+        record for record in read_topic(scored.bootstrap, scored.output_topic) if b'"anna-13"' in record.value()
+    ]
+    producer = Producer({"bootstrap.servers": scored.bootstrap, "partitioner": "murmur2_random"})
+    for changed in ({"fraud_probability": 0.5}, {"fraud_probability": 0.5, "window_length": 3}):
+        value = json.loads(published[0].value()) | changed
+        producer.produce(scored.output_topic, json.dumps(value), b"anna", headers=published[0].headers())
+        assert producer.flush(30) == 0
+        [told] = explained("anna-13", code=1)
+        named = any("TENFOLD_RUNTIME" in cause for cause in told["different_because"])  # type: ignore[attr-defined]
+        assert named != ("window_length" in changed)
+
+
 def test_a_payment_without_a_score_is_told_what_to_do(scored: Deployment) -> None:
     ran = CliRunner().invoke(app, ["explain", "nobody-1"])
 
     assert ran.exit_code == 1
     assert scored.output_topic in str(ran.exception)
     assert "--archive" in str(ran.exception)
+
+
+def test_a_score_whose_record_is_another_payment_is_not_explained_by_that(scored: Deployment) -> None:
+    """As after the topic was made anew: what is at that offset now is somebody else's."""
+    of_another = next(
+        record for record in read_topic(scored.bootstrap, scored.output_topic) if b'"anna-16"' in record.value()
+    )
+    value = json.loads(of_another.value()) | {"transaction_id": "bert-1", "user_id": "bert"}
+    producer = Producer({"bootstrap.servers": scored.bootstrap, "partitioner": "murmur2_random"})
+    producer.produce(scored.output_topic, json.dumps(value), b"bert", headers=of_another.headers())
+    assert producer.flush(30) == 0
+
+    ran = CliRunner().invoke(app, ["explain", "bert-1"])
+    assert ran.exit_code == 1
+    assert "is not the payment that was scored" in str(ran.exception)
+    assert "anna" not in ran.output + str(ran.exception)
+
+
+def test_an_index_of_profiles_that_cannot_be_read_is_named(redis_url: str, group_id: str) -> None:
+    spec = load_bundle(starter("default")).spec.model_copy(update={"context": tuple(CONTEXT)})
+    settings = load(redis_url=redis_url, input_topic=f"transactions-{group_id}")
+    index = ProfileKeys(settings.input_topic, ProfileDefinition(spec.zone, spec.label_delay_days)).index
+    with redis.Redis.from_url(redis_url) as client:
+        client.set(index, "none")
+    payment = ParsedTransaction("anna-1", "anna", 5.0, timestamp(BEGIN_MS))
+    with pytest.raises(ExplainError, match="is no index of profiles"):
+        served_context(settings, spec, payment, np.zeros(1, RECORD), None)
