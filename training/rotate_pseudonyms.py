@@ -17,6 +17,7 @@ from training.archive import Archive, FileName
 from training.archive_names import NAMED_UNDER, named, stored_schema
 from training.archive_reader import stored_batches, stored_generation
 from training.archive_writer import writing
+from training.erase import unfinished_files
 from training.profiles_table import rename_table, stored_tables
 
 
@@ -39,6 +40,7 @@ class Rotated:
 
     topics: dict[str, Renamed]
     profile_tables: Renamed
+    unfinished_files: int  # being written, or left half written: nobody can say under which names
 
     def as_dict(self) -> dict[str, object]:
         """Return it for JSON."""
@@ -59,7 +61,8 @@ def rotate(archive: Archive, topics: list[str], tables: Archive) -> Rotated:
         raise NoKeysError("TENFOLD_PSEUDONYM_KEYS is not set: give the keys, newest first (docs/pseudonyms.md)")
     renamed = {topic: rotate_topic(archive, topic) for topic in topics}
     paths = stored_tables(tables)
-    return Rotated(renamed, Renamed(len(paths), sum(rename_table(tables, path) for path in paths)))
+    of_tables = Renamed(len(paths), sum(rename_table(tables, path) for path in paths))
+    return Rotated(renamed, of_tables, sum(unfinished_files(archive, topic) for topic in topics))
 
 
 def rotate_topic(archive: Archive, topic: str) -> Renamed:
@@ -98,7 +101,13 @@ def _renamed(archive: Archive, name: FileName, file: pq.ParquetFile) -> Iterator
 def report_lines(rotated: Rotated) -> list[str]:
     """Return what to tell a person."""
     found = {**rotated.topics, "tables of profiles": rotated.profile_tables}
-    return [
+    lines = [
         f"{what}: {each.rewritten:,} of {each.files:,} files brought under the newest key"
         for what, each in found.items()
     ]
+    if rotated.unfinished_files:
+        lines.append(
+            f"{rotated.unfinished_files:,} half-written files may hold older names: `tenfold archive compact` removes "
+            "them once they are a day old"
+        )
+    return lines

@@ -29,14 +29,14 @@ from training.archive_names import NAMED_UNDER, OWNERS
 from training.archive_reader import read_partition
 from training.archive_records import Records, to_rows
 from training.archive_sql import connect, relation_sql
-from training.archive_writer import write_rows
+from training.archive_writer import UNFINISHED, write_rows
 from training.compact import compact
 from training.erase import sweep_tables, sweep_topic
 from training.labels import open_labels
 from training.monitor_records import keep
 from training.profiles import open_profiles
 from training.profiles_table import build_table, read_table, table_path, tables_beside
-from training.rotate_pseudonyms import NoKeysError, Renamed, rotate, rotate_topic
+from training.rotate_pseudonyms import NoKeysError, Renamed, report_lines, rotate, rotate_topic
 
 OLD = Pseudonyms((b"\x0a" * 32,))
 NEW = Pseudonyms((*OLD.keys, b"\x1b" * 32))
@@ -259,6 +259,19 @@ def test_rotation_keeps_columns_that_this_release_does_not_know(clear: Archive) 
     assert rotate_topic(under(clear, OLD), T) == Renamed(1, 1)
     [table] = stored(clear).values()
     assert table["mood"] == rows["mood"]
+
+
+def test_rotation_tells_of_files_that_were_left_half_written(tmp_path: Path) -> None:
+    archive = under(open_archive(str(tmp_path / "archive")), NEW)
+    put(archive, transactions(range(10)))
+    rotated = rotate(archive, [T], tables_beside(archive))
+    assert not any("half-written" in line for line in report_lines(rotated))
+    [file] = (tmp_path / "archive").rglob("*.parquet")
+    (file.parent / f".{file.name}.1{UNFINISHED}").write_bytes(b"user-1")
+
+    rotated = rotate(archive, [T], tables_beside(archive))
+    assert rotated.unfinished_files == rotated.as_dict()["unfinished_files"] == 1
+    assert "1 half-written files" in report_lines(rotated)[-1]
 
 
 def test_rotation_without_a_key_is_refused(clear: Archive) -> None:
