@@ -20,6 +20,14 @@ from training.archive_reader import BATCH_ROWS, topic_id_of
 UNFINISHED = ".unfinished"
 
 
+def unfinished_files(archive: Archive, topic: str) -> list[Path]:
+    """Return the files of a topic that are being written, or were left half written by a process that was killed.
+
+    Object stores have none.
+    """
+    return list(Path(archive.full(topic)).glob(f"date=*/.*{UNFINISHED}")) if archive.is_local else []
+
+
 class Named(Protocol):
     """What a file's place is taken from."""
 

@@ -5,10 +5,10 @@ there, readers drop what they have seen, and the next run removes the old ones.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import date
 from itertools import groupby
-from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -16,7 +16,7 @@ import pyarrow as pa
 from training.archive import SCHEMAS, Archive, ArchiveError, FileName, Kind
 from training.archive_names import NAMED_UNDER, named, stored_schema
 from training.archive_reader import BATCH_ROWS, StoredFile, by_topic_id, in_portions, look_at, merge
-from training.archive_writer import UNFINISHED, writing
+from training.archive_writer import unfinished_files, writing
 
 log = logging.getLogger(__name__)
 
@@ -112,15 +112,12 @@ def _count(archive: Archive, names: Sequence[FileName]) -> int:
 def remove_abandoned(archive: Archive, topic: str, now: float) -> int:
     """Remove unfinished files that whoever wrote them left behind more than a day ago; return how many.
 
-    ``now`` is in seconds since the epoch, as the file system's times are. Object stores have no unfinished files.
+    ``now`` is in seconds since the epoch, as the file system's times are.
     """
-    if not archive.is_local:
-        return 0
-    abandoned = [path for path in _unfinished(archive, topic) if now - path.stat().st_mtime > _ABANDONED_AFTER_S]
-    for path in abandoned:
-        path.unlink(missing_ok=True)
-    return len(abandoned)
-
-
-def _unfinished(archive: Archive, topic: str) -> Iterator[Path]:
-    yield from Path(archive.full(topic)).glob(f"date=*/.*{UNFINISHED}")
+    removed = 0
+    for path in unfinished_files(archive, topic):
+        with suppress(FileNotFoundError):  # whoever wrote it has finished meanwhile
+            if now - path.stat().st_mtime > _ABANDONED_AFTER_S:
+                path.unlink()
+                removed += 1
+    return removed

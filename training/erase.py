@@ -7,7 +7,6 @@ or without the user, and running it again does the rest.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -17,7 +16,7 @@ import pyarrow.parquet as pq
 from training.archive import Archive, ArchiveError, FileName
 from training.archive_names import NAMED_UNDER, OWNERS
 from training.archive_reader import BATCH_ROWS, in_portions, stored_batches, stored_generation
-from training.archive_writer import UNFINISHED, writing
+from training.archive_writer import writing
 from training.profiles_table import generation_of as table_generation
 from training.profiles_table import stored_tables
 
@@ -64,14 +63,6 @@ def sweep_topic(archive: Archive, topic: str, user: str, *, dry_run: bool) -> Sw
             if not dry_run:
                 _rewrite(archive, name, user)
     return Swept(len(names), rewritten, removed, rows)
-
-
-def unfinished_files(archive: Archive, topic: str) -> int:
-    """Return how many files of a topic are being written, or were left half written by a process that was killed.
-
-    Object stores have none.
-    """
-    return sum(1 for _ in Path(archive.full(topic)).glob(f"date=*/.*{UNFINISHED}")) if archive.is_local else 0
 
 
 def sweep_tables(place: Archive, user: str, *, dry_run: bool) -> SweptTables:

@@ -13,7 +13,8 @@ from stream.redis_client import Client
 from stream.settings import Settings
 from training.archive import Archive
 from training.archive_command import kinds_of
-from training.erase import Swept, SweptTables, sweep_tables, sweep_topic, unfinished_files
+from training.archive_writer import unfinished_files
+from training.erase import Swept, SweptTables, sweep_tables, sweep_topic
 from training.erase_redis import sweep_profiles, sweep_windows
 
 _LONGEST_ID = 128  # as the contract of a transaction has it
@@ -105,7 +106,7 @@ def erase_user(
     again, tables_again, profiles_again, windows_again = _sweep(settings, archive, tables, client, user, dry_run=True)
     left = Left(
         sum(each.rows for each in again.values()),
-        sum(unfinished_files(archive, topic) for topic in again),
+        sum(len(unfinished_files(archive, topic)) for topic in again),
         tables_again.removed,
         profiles_again,
         windows_again,

@@ -16,8 +16,7 @@ from stream.errors import TenfoldError
 from training.archive import Archive, FileName
 from training.archive_names import NAMED_UNDER, named, stored_schema
 from training.archive_reader import stored_batches, stored_generation
-from training.archive_writer import writing
-from training.erase import unfinished_files
+from training.archive_writer import unfinished_files, writing
 from training.profiles_table import rename_table, stored_tables
 
 
@@ -62,7 +61,7 @@ def rotate(archive: Archive, topics: list[str], tables: Archive) -> Rotated:
     renamed = {topic: rotate_topic(archive, topic) for topic in topics}
     paths = stored_tables(tables)
     of_tables = Renamed(len(paths), sum(rename_table(tables, path) for path in paths))
-    return Rotated(renamed, of_tables, sum(unfinished_files(archive, topic) for topic in topics))
+    return Rotated(renamed, of_tables, sum(len(unfinished_files(archive, topic)) for topic in topics))
 
 
 def rotate_topic(archive: Archive, topic: str) -> Renamed:

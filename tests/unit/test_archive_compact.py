@@ -1,6 +1,7 @@
 """Merging small files: the content stays, whenever it is interrupted."""
 
 import random
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from tests.archives import DAY, put, transactions
 from training.archive import Archive, ArchiveError, Kind, open_archive, partitions
 from training.archive_reader import read_partition
+from training.archive_writer import UNFINISHED
 from training.compact import Compacted, compact, remove_abandoned
 
 
@@ -159,3 +161,10 @@ def test_unfinished_files_of_the_dead_are_removed_and_those_at_work_are_not(
     assert remove_abandoned(archive, "transactions", written + 3600) == 0
     assert remove_abandoned(archive, "transactions", written + 2 * 86_400) == 1
     assert len(list(day_directory.iterdir())) == 1
+
+
+def test_an_unfinished_file_that_is_finished_behind_ones_back_is_no_trouble(tmp_path: Path, day_directory: Path) -> None:
+    (day_directory / f".gone{UNFINISHED}").symlink_to(tmp_path / "gone")  # listed, and not there any more
+    later = time.time() + 2 * 86_400
+
+    assert remove_abandoned(open_archive(str(tmp_path)), "transactions", later) == 1
