@@ -151,11 +151,13 @@ def open_client(make: Callable[[dict[str, Any]], Client], config: dict[str, Any]
     """
     try:
         return make(config)
-    except SystemError:  # what confluent_kafka makes of a first token that does not come
+    except SystemError:  # the same as below, where an error is called back besides
         if "oauth_cb" not in config:
             raise
         raise NoTokenError(config["oauth_cb"].why) from None
     except KafkaException as error:
         cause = error.args[0]
+        if "oauth_cb" in config and cause == KafkaError.SASL_AUTHENTICATION_FAILED:  # but the command nobody was asked
+            raise NoTokenError(config["oauth_cb"].why) from None
         reason = cause.str() if isinstance(cause, KafkaError) else str(cause)
         raise SettingsError(f"TENFOLD_KAFKA__… is refused by librdkafka: {reason}") from None

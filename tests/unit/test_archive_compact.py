@@ -163,7 +163,9 @@ def test_unfinished_files_of_the_dead_are_removed_and_those_at_work_are_not(
     assert len(list(day_directory.iterdir())) == 1
 
 
-def test_an_unfinished_file_that_is_finished_behind_ones_back_is_no_trouble(tmp_path: Path, day_directory: Path) -> None:
+def test_an_unfinished_file_that_is_finished_behind_ones_back_is_no_trouble(
+    tmp_path: Path, day_directory: Path
+) -> None:
     (day_directory / f".gone{UNFINISHED}").symlink_to(tmp_path / "gone")  # listed, and not there any more
     later = time.time() + 2 * 86_400
 
