@@ -1,16 +1,33 @@
 """Archives made by hand, for tests of what reads them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from training.archive import SCHEMAS, TIME, Archive, FileName, Kind
+from training.archive import SCHEMAS, TIME, Archive, FileName, Kind, open_archive
 from training.archive_writer import write_rows
 
 DAY = date(2026, 1, 31)
 DAY_MS = 86_400_000
+
+#: Kinds of places for :func:`empty_archive`.
+PLACES = ("local", "memory")
+
+
+@contextmanager
+def empty_archive(place: str, directory: Path) -> Iterator[Archive]:
+    """Give an empty archive below a directory of the test's own, on disk, or in its name on an object store."""
+    if place == "local":
+        yield open_archive(str(directory / "archive"))
+        return
+    made = open_archive(f"{place}://{directory.name}/archive")
+    yield made
+    if made.fs.exists(made.root):
+        made.fs.rm(made.root, recursive=True)
 
 
 def start_ms(day: date) -> int:

@@ -7,7 +7,9 @@ import pytest
 
 from models.bundle import LoadedBundle, load_bundle, starter
 from tests.conftest import GivenKafka, OwnKafka
+from tests.processes import free_port
 from tests.scorers import Deployment
+from tests.shells import PageShell
 from tests.topics import Topics
 
 
@@ -26,3 +28,10 @@ def deployment(
     yield created
     for number, scorer in enumerate(created.scorers):
         print(f"--- scorer {number}:\n{scorer.log_text[-3000:]}")
+
+
+@pytest.fixture
+def shell(deployment: Deployment, topics: Topics) -> PageShell:
+    """Types blocks of pages at the deployment."""
+    labels = topics.create("fraud-labels")
+    return PageShell(deployment, TENFOLD_LABELS_TOPIC=labels, TENFOLD_METRICS_PORT=str(free_port()))

@@ -3,10 +3,7 @@
 import gzip
 import json
 import re
-import signal
 import subprocess
-import sys
-from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -29,74 +26,18 @@ from tests.archives import put, transactions
 from tests.brokers import KafkaBroker
 from tests.kafka_jars import PartMissingError
 from tests.kafka_tools import java_with_kafka, with_kafka_tools
-from tests.pages import Block, asked, blocks, the_block
-from tests.processes import ChildProcess, free_port, http_get
+from tests.pages import asked, blocks, the_block
+from tests.processes import http_get
 from tests.profile_archives import archive_past
 from tests.profile_reference import random_past
 from tests.scorers import Deployment
-from tests.topics import Topics
+from tests.shells import PageShell
 from tests.traffic import Record, produce
 from training.archive import Kind, open_archive
 from training.archive_reader import read_partition
 from training.profiles import Topics as ProfileTopics
 
 pytestmark = pytest.mark.broker
-
-
-class Shell:
-    """Types blocks into a folder, at the addresses and topics of a deployment in place of the pages' own."""
-
-    def __init__(self, deployment: Deployment, **settings: str) -> None:
-        self.deployment, self.directory = deployment, deployment.directory
-        programs = self.directory / "programs"
-        programs.mkdir()
-        (programs / "pip").write_text("#!/bin/sh\n")  # what it would install is installed
-        (programs / "pip").chmod(0o755)
-        self.environment = deployment.environment(**settings)
-        self.environment["PATH"] = f"{programs}:{Path(sys.executable).parent}:{self.environment['PATH']}"
-        self.port = int(self.environment["TENFOLD_METRICS_PORT"])
-
-    def script(self, block: Block) -> str:
-        """Return what is typed."""
-        text = block.script.replace("localhost:9092", self.deployment.bootstrap)
-        text = text.replace("redis://localhost:6379/0", self.deployment.redis_url)
-        text = text.replace("/srv/archive", str(self.directory / "archive"))
-        names = {"transactions": self.deployment.input_topic, "transactions.dlq": self.deployment.dlq_topic}
-        return re.sub(r"(--topic|--entity-name) ([\w.-]+)", lambda found: f"{found[1]} {names[found[2]]}", text)
-
-    def type(self, *typed: Block) -> str:
-        """Run blocks in one shell; they must succeed. Return what they print."""
-        script = "".join(map(self.script, typed))
-        ran = subprocess.run(
-            ["bash", "-euc", script],
-            env=self.environment,
-            cwd=self.directory,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert ran.returncode == 0, f"{script}\n{ran.stdout[-2000:]}\n{ran.stderr[-3000:]}"
-        return ran.stdout
-
-    def serve(self, block: Block, done: Callable[[], bool]) -> None:
-        """Run a block whose last command goes on; it is ready, then ``done``, and then stops when it is asked to."""
-        *before, last = self.script(block).strip().splitlines()
-        script = "\n".join([f"cd '{self.directory}'", *before, f"exec {last}"])
-        assignments = [f"{name}={value}" for name, value in self.environment.items()]
-        process = ChildProcess(["env", *assignments, "bash", "-euc", script], self.directory / "serving.log")
-        try:
-            process.wait_until(lambda: http_get(self.port, "/readyz")[0] == 200, 60)
-            process.wait_until(done, 60)
-        finally:
-            code = process.end(signal.SIGTERM)
-        assert code == 0, process.log.read_text()
-
-
-@pytest.fixture
-def shell(deployment: Deployment, topics: Topics) -> Shell:
-    labels = topics.create("fraud-labels")
-    return Shell(deployment, TENFOLD_LABELS_TOPIC=labels, TENFOLD_METRICS_PORT=str(free_port()))
 
 
 def rows_of(directory: Path, topic: str) -> list[dict[str, object]]:
@@ -108,13 +49,13 @@ def rows_of(directory: Path, topic: str) -> list[dict[str, object]]:
     return [row for table in tables for row in table.to_pylist()]
 
 
-def test_what_the_readme_installs_makes_topics_and_scores(shell: Shell) -> None:
+def test_what_the_readme_installs_makes_topics_and_scores(shell: PageShell) -> None:
     new = Deployment(**{**vars(shell.deployment), "scorers": []})
     new.directory = shell.directory / "new"
     new.directory.mkdir()
     for role in ("input", "output", "dlq"):
         setattr(new, f"{role}_topic", getattr(new, f"{role}_topic") + ".new")
-    typing = Shell(new, TENFOLD_LABELS_TOPIC=shell.environment["TENFOLD_LABELS_TOPIC"] + ".new")
+    typing = PageShell(new, TENFOLD_LABELS_TOPIC=shell.environment["TENFOLD_LABELS_TOPIC"] + ".new")
     try:
         typing.serve(the_block("README.md", "pip install .\n"), lambda: True)
         made = AdminClient({"bootstrap.servers": new.bootstrap}).list_topics(timeout=30).topics
@@ -127,7 +68,7 @@ def test_what_the_readme_installs_makes_topics_and_scores(shell: Shell) -> None:
             deleted.result(30)
 
 
-def test_the_archiver_of_the_page_archives(shell: Shell) -> None:
+def test_the_archiver_of_the_page_archives(shell: PageShell) -> None:
     payment = {"transaction_id": "t1", "user_id": "anna", "amount": 5, "created_at": "2026-01-31T10:00:00Z"}
     produce(
         shell.deployment.bootstrap,
@@ -145,7 +86,7 @@ def test_the_archiver_of_the_page_archives(shell: Shell) -> None:
     ]
 
 
-def test_a_history_is_imported(shell: Shell) -> None:
+def test_a_history_is_imported(shell: PageShell) -> None:
     lines = ["ID,CARD,SHOP,WHEN,amount,FRAUD"]
     lines += [f"t{n},c{n % 3},s{n % 2},2025-06-{n + 1:02d} 12:00:00,{n}.50,{int(n == 4)}" for n in range(20)]
     (shell.directory / "2025.csv.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
@@ -156,7 +97,7 @@ def test_a_history_is_imported(shell: Shell) -> None:
     assert {str(row["created_at"])[11:16] for row in rows} == {"10:00"}, "noon in Berlin, in summer"
 
 
-def test_the_doctor_looks_and_the_settings_are_printed(shell: Shell) -> None:
+def test_the_doctor_looks_and_the_settings_are_printed(shell: PageShell) -> None:
     found = shell.type(the_block("docs/doctor.md", "tenfold doctor"))
     settings = shell.type(the_block("docs/doctor.md", "tenfold config"))
 
@@ -164,7 +105,7 @@ def test_the_doctor_looks_and_the_settings_are_printed(shell: Shell) -> None:
     assert shell.deployment.group_id in settings
 
 
-def test_a_user_is_erased(shell: Shell) -> None:
+def test_a_user_is_erased(shell: PageShell) -> None:
     archive = open_archive(str(shell.directory / "archive"))
     rows = transactions(range(40), users=4)
     names = ["4711" if name == "user-1" else name for name in rows["user_id"].to_pylist()]
@@ -179,7 +120,7 @@ def test_a_user_is_erased(shell: Shell) -> None:
     assert json.loads((shell.directory / "erased.json").read_text())
 
 
-def test_profiles_are_published(shell: Shell) -> None:
+def test_profiles_are_published(shell: PageShell) -> None:
     labels = shell.environment["TENFOLD_LABELS_TOPIC"]
     topics = ProfileTopics(shell.deployment.input_topic, labels)
     first = date.today() - timedelta(days=40)  # noqa: DTZ011 - any days that have gone by
@@ -191,7 +132,7 @@ def test_profiles_are_published(shell: Shell) -> None:
         assert ProfileIndex.model_validate_json(client.get(keys.index) or b"{}").tables
 
 
-def test_a_new_key_of_pseudonyms_takes_an_archive_out_of_clear(shell: Shell) -> None:
+def test_a_new_key_of_pseudonyms_takes_an_archive_out_of_clear(shell: PageShell) -> None:
     put(open_archive(str(shell.directory / "archive")), transactions(range(20)), shell.deployment.input_topic)
     shell.type(the_block("docs/pseudonyms.md", "openssl"), the_block("docs/pseudonyms.md", "rotate-pseudonyms"))
 
@@ -199,7 +140,7 @@ def test_a_new_key_of_pseudonyms_takes_an_archive_out_of_clear(shell: Shell) -> 
     assert b"user-1" not in file.read_bytes()
 
 
-def test_the_runbooks_look_where_they_should(shell: Shell) -> None:
+def test_the_runbooks_look_where_they_should(shell: PageShell) -> None:
     shell.environment["PATH"] = f"{with_kafka_tools(shell.directory / 'programs')}:{shell.environment['PATH']}"
     produce(
         shell.deployment.bootstrap,

@@ -1,12 +1,8 @@
 """The documented walk-through, as it stands there: from events on Kafka to a champion, and its scores in retrospect."""
 
-import itertools
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -22,8 +18,8 @@ from confluent_kafka.admin import AdminClient  # noqa: E402
 
 from tests.archivers import Archiving  # noqa: E402
 from tests.conftest import GivenKafka, OwnKafka  # noqa: E402
-from tests.processes import ChildProcess  # noqa: E402
 from tests.scorers import Deployment  # noqa: E402
+from tests.shells import Shell  # noqa: E402
 from training.archive import Kind  # noqa: E402
 
 pytestmark = [pytest.mark.broker, pytest.mark.training, pytest.mark.timeout(1800)]
@@ -46,51 +42,6 @@ def labels_of(input_topic: str) -> str:
     return input_topic.replace("transactions", "fraud-labels")
 
 
-class Shell:
-    """Types a page's commands into one directory, those that end in ``&`` as processes that go on."""
-
-    def __init__(self, deployment: Deployment) -> None:
-        self.directory, self.processes = deployment.directory, list[ChildProcess]()
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("TENFOLD_")}
-        self._environment = inherited | {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "TENFOLD_BOOTSTRAP_SERVERS": deployment.bootstrap,
-            "TENFOLD_REDIS_URL": deployment.redis_url,
-            "TENFOLD_GROUP_ID": deployment.group_id,
-            "TENFOLD_INPUT_TOPIC": deployment.input_topic,
-            "TENFOLD_OUTPUT_TOPIC": deployment.output_topic,
-            "TENFOLD_DLQ_TOPIC": deployment.dlq_topic,
-            "TENFOLD_LABELS_TOPIC": labels_of(deployment.input_topic),
-        }
-        self._exported = ""
-        self._numbers = itertools.count()
-
-    def type(self, command: str) -> None:
-        """Run a command; it must succeed."""
-        if command.startswith("export "):
-            self._exported += f"{command}; "
-        elif command.endswith("&"):
-            assignments = [f"{name}={value}" for name, value in self._environment.items()]
-            script = f"cd '{self.directory}'; {self._exported} exec {command.removesuffix('&')}"
-            log = self.directory / f"process-{next(self._numbers)}.log"
-            self.processes.append(ChildProcess(["env", *assignments, "bash", "-euc", script], log))
-        else:
-            ran = subprocess.run(
-                ["bash", "-euc", self._exported + command],
-                env=self._environment,
-                cwd=self.directory,
-                capture_output=True,
-                text=True,
-                timeout=900,
-                check=False,
-            )
-            assert ran.returncode == 0, f"{command}\n{ran.stdout[-2000:]}\n{ran.stderr[-3000:]}\n{self.logs()}"
-
-    def logs(self) -> str:
-        """Return the ends of what goes on has logged."""
-        return "\n".join(process.log.read_text()[-2000:] for process in self.processes)
-
-
 def commands() -> list[str]:
     """Return the page's commands, each on one line."""
     blocks = re.findall(r"^```bash\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
@@ -108,7 +59,8 @@ def until(ready: Callable[[], bool], shell: Shell, timeout_s: float = 300) -> No
 def test_the_walk_through_ends_with_a_champion_whose_live_scores_are_those_of_its_backtest(
     deployment: Deployment,
 ) -> None:
-    shell = Shell(deployment)
+    shell = Shell(deployment.environment(TENFOLD_LABELS_TOPIC=labels_of(deployment.input_topic)), deployment.directory)
+    exported = ""
     topics = {
         Kind.TRANSACTIONS: deployment.input_topic,
         Kind.LABELS: labels_of(deployment.input_topic),
@@ -125,7 +77,12 @@ def test_the_walk_through_ends_with_a_champion_whose_live_scores_are_those_of_it
             until(lambda: archived(Kind.TRANSACTIONS) and archived(Kind.LABELS), shell)
         if "backtest" in command:
             until(lambda: deployment.lag() == 0 and all(map(archived, topics)), shell)
-        shell.type(command)
+        if command.startswith("export "):
+            exported += f"{command}\n"
+        elif command.endswith("&"):
+            shell.start(exported + command.removesuffix("&"))
+        else:
+            shell.run(exported + command, timeout_s=900)
     for process in shell.processes:
         process.end(signal.SIGTERM)
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.archives import DAY, put, transactions
+from tests.archives import DAY, PLACES, empty_archive, put, transactions
 from training.archive import IMPORT, SCHEMAS, Archive, ArchiveError, FileName, Kind, open_archive, partitions
 from training.archive_reader import read_partition
 from training.archive_sql import connect, relation_sql
@@ -20,16 +20,11 @@ from training.archive_sql import connect, relation_sql
 Place = tuple[str, int]  # topic id, offset
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=PLACES)
 def archive(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Archive]:
     """An empty archive, on disk and on an object store."""
-    if request.param == "local":
-        yield open_archive(str(tmp_path / "archive"))
-        return
-    made = open_archive(f"memory://{tmp_path.name}/archive")
-    yield made
-    if made.fs.exists(made.root):
-        made.fs.rm(made.root, recursive=True)
+    with empty_archive(request.param, tmp_path) as made:
+        yield made
 
 
 def read(archive: Archive, partition: int = 0, batch_rows: int = 65_536, **options: date) -> list[Place]:

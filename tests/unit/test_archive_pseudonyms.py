@@ -17,7 +17,7 @@ from models.context import ProfileDefinition, day_number
 from models.hashing import transaction_hashes
 from stream.pseudonyms import CLEAR, Pseudonyms
 from stream.settings import Settings
-from tests.archives import DAY, put, transactions
+from tests.archives import DAY, PLACES, empty_archive, put, transactions
 from tests.profile_archives import SCORES, TOPICS, archive_past, archive_scores
 from tests.profile_reference import Past, random_past
 from tests.unit.test_import import imported, written
@@ -46,16 +46,11 @@ T = "transactions"
 DEFINITION, TABLE_DAY = ProfileDefinition("UTC", 7), date(2026, 3, 20)
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=PLACES)
 def clear(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Archive]:
     """An empty archive in clear, on disk and on an object store."""
-    if request.param == "local":
-        yield open_archive(str(tmp_path / "archive"))
-        return
-    made = open_archive(f"memory://{tmp_path.name}/archive")
-    yield made
-    if made.fs.exists(made.root):
-        made.fs.rm(made.root, recursive=True)
+    with empty_archive(request.param, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
