@@ -25,7 +25,7 @@ def train(
     epochs: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
     batch_size: Annotated[int, typer.Option(min=1, help="Windows a step; 512 is many times faster on a CPU.")] = 32,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, dropout and order.")] = 20,
-    store: Annotated[Path, typer.Option(help="Where the bundle goes.")] = Path("models/store"),
+    store: Annotated[Path | None, typer.Option(help="Where the bundle goes.  [default: TENFOLD_MODEL_STORE]")] = None,
     first: Annotated[
         str | None, typer.Option("--from", help="Archive: first day to train on.  [default: its first]", metavar="DAY")
     ] = None,
@@ -73,12 +73,15 @@ def train(
 
     Example: tenfold train --archive /srv/archive --test-days 14 --batch-size 512
     """
+    from stream.settings import load
     from training import train_command
 
     if (data is None) == (archive is None):
         raise typer.BadParameter("give one of --data, --archive")
     if promote_if_better and (archive is None or split == "rows"):
         raise typer.BadParameter("--promote-if-better compares on days of an --archive, and never after a split by row")
+    settings = load()
+    store = store or settings.model_store
     alerts = train_command.Alerts(alert_budget, cost_of_missed)
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         if data is not None:
@@ -86,11 +89,9 @@ def train(
                 data, alerts, preset=preset, epochs=epochs, batch_size=batch_size, seed=seed, store=store, split=split
             )
         else:
-            from stream.settings import load
-
             trained = train_command.run_on_archive(
                 archive or "",
-                load(),
+                settings,
                 train_command.Stretch(first, until, label_delay, validation_days, test_days),
                 alerts,
                 honest,

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from models.bundle import starter
 from stream.cli import app
+from stream.settings import Settings
 
 
 def tenfold(*words: str, without: tuple[str, ...] = (), **settings: str) -> "subprocess.CompletedProcess[str]":
@@ -154,8 +155,9 @@ def test_the_commands_defaults_are_the_training_jobs() -> None:
     from training.train_lstm_model import train  # noqa: PLC0415
 
     offered, job = inspect.signature(command).parameters, inspect.signature(train).parameters
-    shared = {"preset", "epochs", "batch_size", "seed", "store"}
+    shared = {"preset", "epochs", "batch_size", "seed"}
     assert {name: offered[name].default for name in shared} == {name: job[name].default for name in shared}
+    assert job["store"].default == Settings.model_fields["model_store"].default
 
 
 def commands_of(group: Any, *before: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from models.context import PRESET_CONTEXT  # noqa: E402
 from stream.cli import app  # noqa: E402
 from tests.profile_archives import archive_past  # noqa: E402
 from tests.profile_reference import random_past  # noqa: E402
+from training import train_command  # noqa: E402
 from training.archive import open_archive  # noqa: E402
 from training.train_command import TrainError  # noqa: E402
 
@@ -38,6 +39,18 @@ def test_options_that_mean_nothing_and_an_empty_archive_are_said(
     result = CliRunner().invoke(app, ["train", "--archive", str(tmp_path), "--store", str(tmp_path / "s"), *options])
     assert isinstance(result.exception, TrainError)
     assert message in str(result.exception)
+
+
+@pytest.mark.parametrize(("given", "store"), [([], "models"), (["--store", "other"], "other")])
+def test_a_bundle_goes_into_the_store_that_the_scorers_read(
+    given: list[str], store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TENFOLD_MODEL_STORE", "models")
+    monkeypatch.setattr(train_command, "run_on_archive", lambda *_, **options: {"store": str(options["store"])})
+
+    result = CliRunner().invoke(app, ["train", "--archive", "archive", "--json", *given])
+
+    assert json.loads(result.stdout) == {"store": store}
 
 
 def test_data_or_an_archive_but_not_both(tmp_path: Path) -> None:
