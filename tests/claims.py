@@ -61,6 +61,17 @@ _RUN = {
             ("docs/how-to/clients.md", language, "") for language in ("bash", "python", "java", "go", "javascript")
         )
     },
+    "tests/integration/test_how_to.py": {
+        "test_a_rollback_is_seen_in_the_scores": (("docs/how-to/rollback.md", "bash", "models rollback"),),
+        "test_a_stretch_is_scored_once_more_by_a_group_of_its_own": (
+            ("docs/how-to/recovering.md", "bash", "tenfold reset"),
+        ),
+        "test_windows_move_along_to_added_partitions": (("docs/operations.md", "bash", "kafka-topics.sh"),),
+        "test_the_doctor_and_the_bundles_are_asked_before_an_upgrade": (
+            ("docs/how-to/upgrading.md", "bash", "tenfold doctor"),
+        ),
+        "test_what_was_imported_is_in_the_first_score": (("docs/how-to/own-data.md", "bash", ""),),
+    },
     "tests/integration/test_pages.py": {
         "test_what_the_readme_installs_makes_topics_and_scores": (("README.md", "console", "pip install .\n"),),
         "test_the_archiver_of_the_page_archives": (("docs/archive.md", "bash", "archive run"),),

@@ -65,7 +65,7 @@ class PageShell(Shell):
         """Return what is typed."""
         text = block.script.replace("localhost:9092", self.deployment.bootstrap)
         text = text.replace("redis://localhost:6379/0", self.deployment.redis_url)
-        text = text.replace("/srv/archive", str(self.directory / "archive"))
+        text = text.replace("/srv/", f"{self.directory}/")
         names = {"transactions": self.deployment.input_topic, "transactions.dlq": self.deployment.dlq_topic}
         return re.sub(r"(--topic|--entity-name) ([\w.-]+)", lambda found: f"{found[1]} {names[found[2]]}", text)
 

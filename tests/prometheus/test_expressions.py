@@ -2,12 +2,14 @@
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deploy.grafana.build import files
+from tests.pages import pages
 from tests.prometheus.exported import known_series, rules
 from tests.prometheus.promql import PromqlError, unknown, uses
 from tests.prometheus.tools import ROOT
@@ -112,3 +114,25 @@ def test_an_alert_leads_to_a_panel_that_names_its_page(alert: dict[str, Any]) ->
     assert alert["annotations"]["runbook"] in panel["description"]
     for page in re.findall(r"docs/runbooks/\S+", panel["description"]):
         assert (ROOT / page).is_file()
+
+
+def named_in(pages: Iterable[str], pattern: str) -> list[tuple[str, str]]:
+    return [(page, name) for page in pages for name in re.findall(pattern, (ROOT / page).read_text())]
+
+
+def test_a_metric_that_a_page_names_is_exported() -> None:
+    families = {name.removesuffix("_bucket") for name in KNOWN}  # a page names a histogram, not its series
+    named = named_in(pages(), r"\btenfold_(?!secrets)[a-z_]*[a-z]\b")
+
+    assert len(named) > 100
+    assert [each for each in named if each[1] not in families] == []
+
+
+def test_a_panel_that_a_page_names_is_on_a_dashboard() -> None:
+    parts = [part for dashboard in DASHBOARDS.values() for part in (dashboard, *dashboard["panels"])]
+    titles = {part["title"].removeprefix("Tenfold: ") for part in parts}
+    those = [page for page in pages() if page.startswith(("docs/how-to/", "docs/runbooks/"))]
+    named = named_in(those, r"(?<!\*)\*([A-Z][^*\n]+)\*(?!\*)")
+
+    assert len(named) > 30
+    assert [each for each in named if each[1] not in titles] == []

@@ -9,12 +9,14 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from models.bundle import BundleError, load_bundle, write_bundle
+from models.context import PRESET_CONTEXT
 from models.fastest_runtime import CANDIDATES
 from models.features import FEATURES, PADDING, PRESETS, Steps, step_features
 from models.golden import Golden, check_probabilities, read_golden
 from models.keras_file import read_network
 from models.onnx_export import to_onnx
 from models.runtime import TOLERANCE, MissingRuntimeError, OnnxRuntime, RuntimeName, open_runtime
+from stream.commands.learning import Preset
 from stream.contract import Transaction
 from stream.metrics import Metrics
 from stream.parse import ParsedTransaction
@@ -85,6 +87,10 @@ def test_a_feature_that_no_reason_can_leave_out_is_noticed(monkeypatch: pytest.M
 
 def test_a_preset_is_known_by_its_number_of_features() -> None:
     assert len({len(features) for features in PRESETS.values()}) == len(PRESETS)
+
+
+def test_each_preset_can_be_trained_and_says_what_it_reads_of_profiles() -> None:
+    assert set(get_args(Preset)) == PRESETS.keys() == PRESET_CONTEXT.keys()
 
 
 # --- a message field
