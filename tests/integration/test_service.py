@@ -53,6 +53,17 @@ def test_a_killed_scorers_batches_are_scored_once(deployment: Deployment, bundle
     assert verdict.right, verdict
 
 
+def test_a_scorer_too_many_owns_nothing_and_is_ready(deployment: Deployment) -> None:
+    scorers = [deployment.scorer() for _ in range(4)]
+
+    def shared_out() -> bool:
+        owned = sorted(scorer.metric("tenfold_partitions") for scorer in scorers)
+        return owned == [0, 1, 1, 1] and {scorer.get("/readyz")[0] for scorer in scorers} == {200}
+
+    scorers[0].process.wait_until(shared_out, 60)
+    assert [scorer.stop() for scorer in scorers] == [0] * 4
+
+
 def test_probes_and_metrics_tell_what_goes_on(deployment: Deployment) -> None:
     scorer = deployment.scorer().wait_until_ready()
     assert scorer.get("/healthz") == (200, '{"alive": true}\n')
