@@ -6,10 +6,10 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from prometheus_client import CollectorRegistry
 
 from stream.commands.records import archive_run, import_history
 from tests.archives import put, transactions
+from tests.metric_rows import metric_rows, rows_in
 from training.archive import SCHEMAS, Kind, open_archive
 from training.archive_metrics import ArchiveMetrics
 
@@ -59,15 +59,7 @@ def test_the_page_has_each_column(topic: str, kind: Kind) -> None:
 
 
 def test_the_page_has_each_metric() -> None:
-    registry = CollectorRegistry()
-    labels = {each._name: each._labelnames for each in vars(ArchiveMetrics(registry)).values()}
-    rows = [
-        f"| `{family.name}{'_total' if family.type == 'counter' else ''}` | {family.type} | "
-        f"{', '.join(f'`{label}`' for label in labels[family.name])} | {family.documentation} |"
-        for family in registry.collect()
-    ]
-
-    assert [line for line in PAGE.splitlines() if line.startswith("| `tenfold_")] == rows
+    assert rows_in(PAGE) == metric_rows(ArchiveMetrics)
 
 
 def test_the_page_gives_the_defaults_that_are() -> None:

@@ -7,9 +7,9 @@ import pytest
 
 pytest.importorskip("duckdb", reason="needs the archive extra")
 
-from prometheus_client import CollectorRegistry
 
 from stream.errors import TenfoldError
+from tests.metric_rows import metric_rows, rows_in
 from training.monitor_command import label_delays_of
 from training.monitor_metrics import MonitorMetrics
 from training.monitor_publish import kept_days
@@ -20,15 +20,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "live-quality.md").read_text()
 
 
 def test_the_page_has_each_metric() -> None:
-    registry = CollectorRegistry()
-    labels = {each._name: each._labelnames for each in vars(MonitorMetrics(registry)).values()}
-    expected = [
-        f"| `{family.name}{'_total' if family.type == 'counter' else ''}` | {family.type} "
-        f"| {', '.join(f'`{label}`' for label in labels[family.name])} | {family.documentation} |"
-        for family in registry.collect()
-    ]
-
-    assert [line for line in PAGE.splitlines() if line.startswith("| `tenfold_")] == expected
+    assert rows_in(PAGE) == metric_rows(MonitorMetrics)
 
 
 def test_the_page_has_each_column_in_order() -> None:

@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from models.context import KEPT_DAYS, VALUES, WINDOWS_DAYS
 from stream.profile_layout import BUCKETS
+from tests.metric_rows import metric_rows, rows_in
 
 pytest.importorskip("duckdb")
 
@@ -18,15 +18,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "profiles.md").read_text()
 
 
 def test_it_lists_each_metric() -> None:
-    registry = CollectorRegistry()
-    metrics = ProfileMetrics(registry)
-    labels = {collector._name: collector._labelnames for collector in vars(metrics).values()}
-    expected = [
-        f"| `{family.name}{'_total' if family.type == 'counter' else ''}` | {family.type} "
-        f"| {', '.join(f'`{label}`' for label in labels[family.name])} | {family.documentation} |"
-        for family in registry.collect()
-    ]
-    assert [line for line in PAGE.splitlines() if line.startswith("| `tenfold_")] == expected
+    assert rows_in(PAGE) == metric_rows(ProfileMetrics)
 
 
 def test_it_lists_each_value() -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
 from pydantic_core import PydanticUndefined
 
 from stream.contract import Transaction
@@ -16,6 +15,7 @@ from stream.errors import TenfoldError
 from stream.metrics import Metrics
 from stream.recovery import Cause
 from stream.settings import PREFIX, Settings, SettingsError, load
+from tests.metric_rows import metric_rows, rows_in
 
 ROOT = Path(__file__).parents[2]
 README, SETTINGS, OPERATIONS, PROTOCOL = (
@@ -89,30 +89,8 @@ def test_the_toml_of_the_page_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert settings.redis == {"socket_timeout": 2}
 
 
-def metric_rows() -> list[list[str]]:
-    """Return name, labels and meaning of each metric, as ``/metrics`` names them."""
-    registry = CollectorRegistry()
-    metrics = Metrics(registry)
-    labels = {
-        collector._name: collector._labelnames
-        for collector in vars(metrics).values()
-        if hasattr(collector, "_labelnames")
-    }
-    return [
-        [
-            f"`{family.name}{'_total' if family.type == 'counter' else ''}`",
-            family.type,
-            ", ".join(f"`{label}`" for label in labels.get(family.name, ())),
-            family.documentation,
-        ]
-        for family in registry.collect()
-    ]
-
-
 def test_the_page_of_operations_has_each_metric() -> None:
-    expected = [f"| {' | '.join(row)} |" for row in metric_rows()]
-
-    assert [line for line in OPERATIONS.splitlines() if line.startswith("| `tenfold_")] == expected
+    assert rows_in(OPERATIONS) == metric_rows(Metrics)
 
 
 def test_the_exit_codes_are_the_errors() -> None:
