@@ -85,9 +85,9 @@ class Recoverer:
             CancelledError: ``cancelled`` says so.
             redis.RedisError: Redis does not answer.
         """
-        reader = open_client(Consumer, reader_config(self.settings))
-        # its own too: a client that an outage has left without a broker never finds one again (see stream.service)
+        # both its own: a client that an outage has left without a broker never finds one again (see stream.service)
         admin = open_client(AdminClient, common_config(self.settings))
+        reader = open_client(Consumer, reader_config(self.settings))  # last: it is closed below
         try:
             found = self._find(reader, admin, partition, readable=not rebuild)
             older = found.mark is not None and self._under_older_keys(found.mark)

@@ -1,6 +1,7 @@
 """Kafka that knows its clients by OAuth tokens or by certificates: the right ones score, others are told why not."""
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+import redis
 
 from models.bundle import LoadedBundle
 from tests.kafka_identities import CLIENT, SECRET, IdentifyingBroker, TokenIssuer
@@ -49,11 +51,13 @@ def deployment(identifying: IdentifyingBroker, redis_url: str, group_id: str, tm
 
 @pytest.fixture
 def token_command(issuer: TokenIssuer, tmp_path: Path) -> str:
-    """A command that prints a token which ends in some seconds, and notes that it was asked."""
+    """A command that prints a token which ends in some seconds, unless it is closed, and notes that it was asked."""
     program = f"""
-        import json, sys, time
+        import json, os, sys, time
         with open(sys.argv[1], "a") as asked:
             print(time.time(), file=asked)
+        if os.path.exists(sys.argv[1] + ".closed"):
+            raise SystemExit("nobody is logged in")
         print(json.dumps({{"token": {issuer.token(CLIENT)!r}, "expires_at": time.time() + 5}}))
     """
     file = tmp_path / "a token.py"
@@ -69,6 +73,27 @@ def test_tokens_of_a_command_are_asked_for_again_before_they_end(
     deployment.wait_until_scored([scorer])
     asked = len((tmp_path / "asked").read_text().splitlines())
     scorer.process.wait_until(lambda: len((tmp_path / "asked").read_text().splitlines()) > asked, 60)
+    assert scorer.stop() == 0
+    _, verdict = verdict_of(bundle, deployment)
+    assert verdict.right, verdict
+
+
+def test_a_scorer_waits_while_the_command_gives_no_token(
+    token_command: str, identifying: IdentifyingBroker, deployment: Deployment, bundle: LoadedBundle, tmp_path: Path
+) -> None:
+    """Partitions are taken up by clients that are made for it, and each of them needs a token first."""
+    scorer = deployment.scorer(**identifying.by_command(token_command)).wait_until_ready()
+    produce(identifying.bootstrap, deployment.input_topic, traffic(EVENTS, users=20, seed=1))
+    deployment.wait_until_scored([scorer])
+    (tmp_path / "asked.closed").touch()
+    with redis.Redis.from_url(deployment.redis_url) as client:
+        client.flushall()
+    produce(identifying.bootstrap, deployment.input_topic, traffic(EVENTS, users=20, seed=2))
+    scorer.process.wait_until(
+        lambda: bool(re.search(r"taking partitions up again.*nobody is logged in", scorer.log_text)), 60
+    )
+    (tmp_path / "asked.closed").unlink()
+    deployment.wait_until_scored([scorer])
     assert scorer.stop() == 0
     _, verdict = verdict_of(bundle, deployment)
     assert verdict.right, verdict
