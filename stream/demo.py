@@ -62,7 +62,7 @@ class View(Protocol):
     """What shows the demo while it runs."""
 
     def started(self, what: str) -> None:
-        """Say in a line what runs."""
+        """Say in some lines what runs."""
 
     def show(self, tally: Tally, phase: Phase) -> None:
         """Show how it stands; called about ten times a second."""
@@ -98,8 +98,9 @@ def _start_parts(parts: ExitStack, directory: Path) -> tuple[Settings, str]:
     topics = (settings.input_topic, settings.output_topic, settings.dlq_topic, settings.labels_topic)
     address = parts.enter_context(demo_parts.broker(topics))
     what = (
-        f"The broker is embedded: librdkafka's mock, in memory, at-least-once only, gone when this ends. "
-        f"Redis is {redis.what}. To look in: TENFOLD_BOOTSTRAP_SERVERS={address} tenfold watch"
+        "The broker is embedded: librdkafka's mock, in memory, at-least-once only.\n"
+        f"Redis is {redis.what}.\n"
+        f"To look in meanwhile: TENFOLD_BOOTSTRAP_SERVERS={address} tenfold watch"
     )
     return settings.model_copy(update={"bootstrap_servers": address}), what
 

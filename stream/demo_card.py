@@ -12,7 +12,7 @@ from models.features import NIGHT_BEGINS, NIGHT_ENDS
 
 #: Payments on a card, as many as in a window; and its lines, with a frame and two reasons.
 PAYMENTS = 10
-HEIGHT, WIDTH = PAYMENTS + 4, 57
+HEIGHT, WIDTH = PAYMENTS + 4, 58
 
 _BAR = 10  # characters of the largest amount
 _EIGHTHS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")  # of a character
@@ -31,7 +31,7 @@ class Payment(NamedTuple):
 
 
 def card(user: str, payments: Sequence[Payment], reasons: Sequence[str]) -> Panel:
-    """Return the card, always :data:`HEIGHT` lines high; what was flagged is red."""
+    """Return the card, always :data:`HEIGHT` lines high; what was flagged is red, with a ``!``."""
     table = Table.grid(padding=(0, 1))
     largest = max((payment.amount for payment in payments), default=0.0)
     for payment in payments[-PAYMENTS:]:
@@ -43,14 +43,14 @@ def card(user: str, payments: Sequence[Payment], reasons: Sequence[str]) -> Pane
             Text(f"{payment.amount:>8,.2f}", style=style),
             Text("night" if is_night else "     ", style="blue"),
             Text("VPN" if payment.is_vpn else "   ", style="yellow"),
-            Text(f"{payment.probability:.3f}", style=style),
+            Text(f"{payment.probability:.3f}{'!' if payment.is_flagged else ' '}", style=style),
             Text("fraud" if payment.is_fraud else "", style="red"),
         )
     for _ in range(PAYMENTS - len(payments)):
         table.add_row("")
     said = [f"{word} {reason}" for word, reason in zip(("because", "and"), reasons, strict=False)]
     lines = [Text(line, no_wrap=True, overflow="ellipsis") for line in (*said, "", "")[:_REASONS]]
-    title = f"the last {len(payments)} payments of {user}" if user else "the last payments of who is flagged"
+    title = f"the last {len(payments)} payments of {user}" if user else "nobody has been flagged yet"
     return Panel(Group(table, *lines), title=title, title_align="left", width=WIDTH, height=HEIGHT)
 
 

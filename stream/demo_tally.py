@@ -12,7 +12,9 @@ from stream.contract import FraudScore
 from stream.demo_card import PAYMENTS, Payment
 from stream.demo_traffic import DemoRecord
 
-_SHOWN = 8
+#: Scores, and flagged ones, that are kept to be shown.
+SHOWN = 16
+
 _ON_THE_CARD_S = 4.0  # a user who is flagged stays there for so long
 
 Phase = Literal["history", "live"]
@@ -69,8 +71,8 @@ class Tally:
         self._latencies_ms: list[float] = []
         self.events = self.scores = self.flagged = self.flagged_frauds = self.frauds = self.full_windows = 0
         self.reasons: Counter[str] = Counter()
-        self.latest: deque[Seen] = deque(maxlen=_SHOWN)
-        self.latest_flagged: deque[Seen] = deque(maxlen=_SHOWN)
+        self.latest: deque[Seen] = deque(maxlen=SHOWN)
+        self.latest_flagged: deque[Seen] = deque(maxlen=SHOWN)
         self.model_version: str | None = None
         self._payments: defaultdict[str, deque[Payment]] = defaultdict(lambda: deque(maxlen=PAYMENTS))
         self._on_card: tuple[str, float, tuple[str, ...]] | None = None  # whom, since when, for which reasons

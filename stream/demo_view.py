@@ -1,6 +1,6 @@
 """The demo on a terminal: what comes and goes, and what was flagged. Elsewhere: a line now and then."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console, ConsoleDimensions, Group, RenderableType
@@ -10,13 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from stream.demo_card import HEIGHT, WIDTH, card
-from stream.demo_tally import Phase, Seen, Tally
+from stream.demo_tally import SHOWN, Phase, Seen, Tally
 
-_PHASES = {"history": "loading a history, as fast as it goes", "live": "live"}
+_PHASES = {"history": "loading a history", "live": "live"}
 _RECENT = 1000  # scores whose latency is shown
-_ROWS = 8
 _HEAD, _TITLES = 5, 2  # lines above everything, and above the rows of a table
-_BESIDE = 130  # columns from which on the card stands beside the tables
+_COLUMNS = {"user": 14, "paid": 11, "score": 6, "truth": 6}
+_DISPENSABLE = ("paid", "truth")  # in this order, where there is no room for all
 
 
 class SilentView:
@@ -85,29 +85,22 @@ def terminal_view(console: Console, events: int) -> Iterator[SilentView]:
 
 
 def board(tally: Tally, phase: Phase, events: int, size: ConsoleDimensions, *, paused: bool = False) -> Group:
-    """Return the board: progress, figures, a user's card, what was flagged last and what was scored last.
+    """Return the board: progress, figures, a user's card beside what was scored last, what was flagged and why.
 
     It is as large as the terminal allows; what has no room is left out.
     """
-    head = _head(tally, phase, events, size.width, paused=paused)
-    flagged, scored, (user, payments, reasons) = list(tally.latest_flagged), list(tally.latest), tally.on_card
-    if size.width >= _BESIDE and size.height > _HEAD + HEIGHT:
-        rows = min((size.height - _HEAD - 1 - 2 * _TITLES) // 2, _ROWS)
-        left = Group(_table("flagged", flagged, rows), _table("scored", scored, rows))
-        both = Table.grid(padding=(0, 2))
-        both.add_column(width=size.width - WIDTH - 2)
-        both.add_row(left, card(user, payments, reasons))
-        return Group(*head, both)
-    parts: list[RenderableType] = [*head]
+    parts = _head(tally, phase, events, size.width, paused=paused)
     room = size.height - _HEAD - 1
     if room >= HEIGHT:
-        parts.append(card(user, payments, reasons))
+        beside = Table.grid(padding=(0, 1))
+        columns = _fitting(size.width - WIDTH - 1)
+        scored = [_table("scored", tally.latest, HEIGHT - _TITLES, columns)] if columns else []
+        beside.add_row(card(*tally.on_card), *scored)
+        parts.append(beside)
         room -= HEIGHT
-    for title, seen in (("flagged", flagged), ("scored", scored)):
-        rows = min(room - _TITLES, _ROWS)
-        if rows > 0:
-            parts.append(_table(title, seen, rows))
-            room -= rows + _TITLES
+    rows = min(room - _TITLES, SHOWN)
+    if rows > 0:
+        parts.append(_table("flagged", tally.latest_flagged, rows, list(_COLUMNS), because=True))
     return Group(*parts)
 
 
@@ -119,7 +112,8 @@ def _head(tally: Tally, phase: Phase, events: int, width: int, *, paused: bool) 
         if (value := tally.latency_ms(percentile, _RECENT)) is not None
     ]
     doing = "paused" if paused else _PHASES[phase] if tally.answered else "starting"
-    told = [f"{tally.answered:,} of {events:,} events", *([f"{rate:,.0f} events/s"] if rate else []), *latencies]
+    told = [f"{tally.answered:,} of {events:,}", *([f"{rate:,.0f} events/s"] if rate else [])]
+    told += ["latency " + ", ".join(latencies)] if latencies else []
     first = Text.assemble((doing, "bold"), "   ", "   ".join(told))
     bar = Table.grid()  # a bar by itself does not end its line
     bar.add_row(ProgressBar(total=events, completed=tally.answered, width=min(width - 1, 100)))
@@ -131,33 +125,41 @@ def _head(tally: Tally, phase: Phase, events: int, width: int, *, paused: bool) 
     )
     dead = ", ".join(f"{count} {reason}" for reason, count in sorted(tally.reasons.items()))
     third = Text(f"{tally.reasons.total():,} dead letters" + (f": {dead}" if dead else ""))
-    keys = Text("space goes on, q ends" if paused else "space pauses, q ends", style="dim")
+    keys = Text("! is flagged   " + ("space goes on, q ends" if paused else "space pauses, q ends"), style="dim")
     lines = [first, second, third, keys]
     for line in lines:
         line.no_wrap, line.overflow = True, "ellipsis"
     return [first, bar, *lines[1:]]
 
 
-def _table(title: str, seen: list[Seen], rows: int) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, expand=True)
-    table.add_column("user", no_wrap=True, width=14)
-    table.add_column("paid", no_wrap=True, width=11)
-    table.add_column("score", justify="right", no_wrap=True, width=5)
-    table.add_column("window", justify="right", no_wrap=True, width=6)
-    table.add_column("truth", no_wrap=True, width=6)
-    table.add_column("because", no_wrap=True, overflow="ellipsis", ratio=1)
+def _fitting(room: int) -> list[str]:
+    """Return the columns that fit into the room, a space between them; none where not even user and score do."""
+    for left_out in range(len(_DISPENSABLE) + 1):
+        columns = [name for name in _COLUMNS if name not in _DISPENSABLE[:left_out]]
+        if sum(_COLUMNS[name] + 1 for name in columns) - 1 <= room:
+            return columns
+    return []
+
+
+def _table(title: str, seen: Sequence[Seen], rows: int, columns: Sequence[str], *, because: bool = False) -> Table:
+    table = Table(title=f"{title}, newest first", title_justify="left", box=None, pad_edge=False, expand=because)
+    table.collapse_padding = True
+    for name in columns:
+        table.add_column(name, no_wrap=True, overflow="ellipsis", width=_COLUMNS[name])
+    if because:
+        table.add_column("because", no_wrap=True, overflow="ellipsis", ratio=1)
     shown = list(reversed(seen))[:rows]
     for score, is_fraud, _ in shown:
-        style = "bold red" if score["sequence_anomaly"] else ""
-        reasons = score.get("reasons", [])
-        table.add_row(
-            Text(score["user_id"], style=style),
-            score["created_at"][5:16].replace("T", " "),
-            Text(f"{score['fraud_probability']:.3f}", style=style),
-            str(score["window_length"]),
-            Text("fraud", style="red") if is_fraud else Text("honest", style="dim"),
-            reasons[0]["sentence"] if reasons else "",
-        )
+        is_flagged, reasons = score["sequence_anomaly"], score.get("reasons", [])
+        style = "bold red" if is_flagged else ""
+        cells: dict[str, RenderableType] = {
+            "user": Text(score["user_id"], style=style),
+            "paid": score["created_at"][5:16].replace("T", " "),
+            "score": Text(f"{score['fraud_probability']:.3f}{'!' if is_flagged else ''}", style=style),
+            "truth": Text("fraud", style="red") if is_fraud else Text("honest", style="dim"),
+            "because": Text(reasons[0]["sentence"] if reasons else ""),
+        }
+        table.add_row(*(cells[name] for name in (*columns, *(["because"] if because else []))))
     for _ in range(rows - len(shown)):  # so that the board keeps its height
         table.add_row("")
     return table

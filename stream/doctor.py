@@ -68,16 +68,17 @@ def report_lines(findings: Sequence[Finding]) -> list[str]:
     return [*lines, summary(findings)]
 
 
-def print_table(findings: Sequence[Finding]) -> None:
-    """Print the findings as a table, the worst last: a terminal shows its end."""
+def print_findings(findings: Sequence[Finding]) -> None:
+    """Print what :func:`report_lines` tells in colour, broken between words: the worst last, where a terminal ends."""
     from rich.console import Console  # noqa: PLC0415 -- only for who looks at a terminal
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table("", "code", "found", "what to do", show_lines=True)
+    table = Table.grid(padding=(0, 1))
     for each in sorted(findings, key=lambda finding: finding.severity):
         mark = Text(_MARKS[each.severity], style=_COLOURS[each.severity])
-        table.add_row(mark, each.code, Text(each.what), Text(each.fix))
+        fix = [("\n-> " + each.fix, "cyan")] if each.fix else []
+        table.add_row(mark, Text.assemble((each.code, "bold"), ": ", each.what, *fix))
     console = Console()
     console.print(table)
     console.print(summary(findings), highlight=False)

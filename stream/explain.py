@@ -15,6 +15,9 @@ from models.window import VPN, Records, Windows, advance
 from stream.contract import timestamp
 from stream.encode import PROBABILITY_DECIMALS, rounded
 from stream.parse import ParsedTransaction
+from stream.terminal import fitted
+
+_INDENT = 11  # of what a line says, behind its first word
 
 #: By so much two engines may differ, or one and the same that computes other events beside this one.
 _SAME = 10.0 ** (1 - PROBABILITY_DECIMALS)
@@ -147,24 +150,24 @@ def _why(story: Story, score: dict[str, Any]) -> list[str]:
     return causes or [_OTHER_WINDOW]
 
 
-def lines(it: dict[str, Any]) -> list[str]:
-    """Return what :func:`told` told as lines for a person."""
+def lines(it: dict[str, Any], width: int | None = None) -> list[str]:
+    """Return what :func:`told` told as lines for a person, no wider than ``width`` where it can be helped."""
     source, score, published = it["source"], it["recomputed"], it["published"]
     whole = "whole" if source["window_is_whole"] else "perhaps not whole: what came before is not there any more"
     merchant = f" at {it['merchant_id']}" if it["merchant_id"] else ""
     vpn, day = " through a VPN" if it["is_vpn"] else "", score["profile_day"] or "no day"
-    return [
+    made = [
         f"payment    {it['transaction_id']} of {it['user_id']}: {it['amount']:,.2f}{merchant}{vpn}, {it['created_at']}",
         f"from       {source['from']}, {source['topic']}/{source['partition']} at {source['offset']}",
         f"window     {score['window_length']} payments, read from offset {source['read_from_offset']}; {whole}",
         *_table([_payment_row(step) for step in it["window"]]),
-        "features",
-        *_features(it["window"]),
+        *_features(it["window"], width),
         *(f"context    {name} {value:g}" for name, value in it["context"].items()),
         f"model      {score['model_version']}, threshold {score['threshold']:g}, profiles of {day}",
         *_score_lines(it, score, published),
         *(f"reason     {reason['sentence']} ({reason['effect']:+.4f})" for reason in score["reasons"]),
     ]
+    return [fitted(line, width, _INDENT) for line in made]
 
 
 def _score_lines(it: dict[str, Any], score: dict[str, Any], published: dict[str, Any] | None) -> list[str]:
@@ -186,9 +189,22 @@ def _payment_row(step: dict[str, Any]) -> list[str]:
     return [step["created_at"], f"{step['amount']:,.2f}", vpn, step["merchant_id"] or "", step["transaction_id"] or ""]
 
 
-def _features(window: Sequence[dict[str, Any]]) -> list[str]:
+def _features(window: Sequence[dict[str, Any]], width: int | None) -> list[str]:
+    """Return a row for each feature and a column for each payment, below one another where they are too many."""
+    cells = [[f"{value:.3f}" for value in step["features"].values()] for step in window]
     names = list(window[0]["features"])
-    return _table([[name, *(f"{step['features'][name]:.3f}" for step in window)] for name in names])
+    at_once = len(window)
+    if width is not None:
+        widest = max(len(cell) for column in cells for cell in column)
+        at_once = max((width - 2 - max(map(len, names))) // (2 + widest), 1)
+    if at_once >= len(window):
+        return ["features", *_table(list(zip(names, *cells, strict=True)))]
+    rows: list[str] = []
+    for first in range(0, len(window), at_once):
+        some = cells[first : first + at_once]
+        rows.append(f"features   of payments {first + 1} to {first + len(some)}")
+        rows += _table(list(zip(names, *some, strict=True)))
+    return rows
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -52,7 +52,7 @@ def listed(settings: Settings) -> Told:
         "history": [switch.model_dump(mode="json") for switch in switches],
         "decisions": _dumped(decisions),
     }
-    lines = [_line(row, pointers) for row in rows] or [f"no bundle in {store.root}: `tenfold train` writes one"]
+    lines = _aligned(rows, pointers) or [f"no bundle in {store.root}: `tenfold train` writes one"]
     if pointers["champion"] is None:
         lines.append("no champion: the starter is in force")
     lines += [_switch_line(switch) for switch in switches[-_SWITCHES:]]
@@ -275,14 +275,21 @@ def _row(store: Store, version: str) -> dict[str, Any]:
     }
 
 
-def _line(row: Mapping[str, Any], pointers: Mapping[str, str | None]) -> str:
-    marks = " ".join(pointer for pointer, named in pointers.items() if named == row["version"])
+def _aligned(rows: Sequence[Mapping[str, Any]], pointers: Mapping[str, str | None]) -> list[str]:
+    marks = [" ".join(pointer for pointer, named in pointers.items() if named == row["version"]) for row in rows]
+    longest = max((len(row["version"]) for row in rows), default=0)
+    widest = max(map(len, marks), default=0)
+    return [
+        f"{row['version'].ljust(longest)}  {mark.ljust(widest)}  {_what_it_is(row)}"
+        for row, mark in zip(rows, marks, strict=True)
+    ]
+
+
+def _what_it_is(row: Mapping[str, Any]) -> str:
     if "problem" in row:
-        return f"{row['version']:34} {marks:10} {row['problem']}"
-    return (
-        f"{row['version']:34} {marks:10} {row['created_at']}  {row['preset']:8}  AUC {_text(row['auc'])}  "
-        f"AP {_text(row['average_precision'])}"
-    )
+        return str(row["problem"])
+    measures = f"AUC {_text(row['auc'])}  AP {_text(row['average_precision'])}"
+    return f"{row['created_at'][:10]}  {row['preset']:8}  {measures}"
 
 
 def _switch_line(switch: Switch) -> str:

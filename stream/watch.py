@@ -17,6 +17,9 @@ _POLL_S = 0.2
 _AT_ONCE = 500
 _CALL_S = 10.0
 
+#: Where a line goes on that is too long for a terminal: nothing stands below the times.
+INDENT = 26
+
 Begin = int | None  # milliseconds since the epoch by Kafka's timestamps, 0 for the oldest record, None for the next
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from training.daily import CARDS_A_DAY
+from training.plots import decimals
 from training.report import MEASURES, number, percent, signed
 
 PROTOCOL = f"""By the protocol of the Fraud Detection Handbook, cards that were known as defrauded before a day are left
@@ -21,7 +22,28 @@ def measured(metrics: Mapping[str, Any]) -> str:
 
 
 def weeks_table(metrics: Mapping[str, Any]) -> str:
-    """Return the table by week, which is as readable on a terminal."""
+    """Return the table by week as Markdown."""
+    head, *rows = _weeks(metrics)
+    return f"{_table(head, rows)}\n\n`*` by the protocol; precision and recall at the threshold."
+
+
+def weeks_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """Return the table by week for a terminal of eighty columns, a week by its first day, and what the heads mean."""
+    cells = [(first, *others) for first, _, *others in _weeks(metrics)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = []
+    for first, *others in cells:
+        aligned = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
+        lines.append(" ".join([first.ljust(widths[0]), *aligned]).rstrip())
+    return [
+        *lines,
+        f"AP: average precision. CP@{CARDS_A_DAY}: card precision at {CARDS_A_DAY} a day. *: by the protocol.",
+        "Precision and recall are those at the threshold.",
+    ]
+
+
+def _weeks(metrics: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return head, weeks and mean, of the same columns."""
     head = ("from", "to", "payments", "frauds", "AUC", "AP", "AUC*", "AP*", f"CP@{CARDS_A_DAY}*", "precision", "recall")
     rows = [
         (
@@ -31,8 +53,7 @@ def weeks_table(metrics: Mapping[str, Any]) -> str:
         for week in metrics["weeks"]
     ]
     mean = metrics["mean_of_weeks"]
-    rows.append(("mean", "of whole weeks", "", "", *(number(mean[name]) for name in MEASURES), "", ""))
-    return f"{_table(head, rows)}\n\n`*` by the protocol; precision and recall at the threshold."
+    return [head, *rows, ("mean", "of whole weeks", "", "", *(number(mean[name]) for name in MEASURES), "", "")]
 
 
 def _over_all(metrics: Mapping[str, Any]) -> str:
@@ -71,7 +92,8 @@ def _beside(metrics: Mapping[str, Any]) -> str:
 def _importance(found: Mapping[str, Any]) -> str:
     drops = {f"`{name}`": drop for name, drop in (found["by_feature"] | found["by_context"]).items()}
     most = sorted(drops, key=drops.__getitem__, reverse=True)[:10]
-    table = _table(("", "fall"), [(name, number(drops[name])) for name in most], left=1)
+    written = decimals(drops.values())
+    table = _table(("", "fall"), [(name, f"{drops[name]:z.{written}f}") for name in most], left=1)
     return f"""How much average precision, {number(found["average_precision"])} on {found["n"]:,} payments, falls where
 a column is that of other payments, the ten largest:
 

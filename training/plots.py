@@ -1,6 +1,6 @@
 """The plots of the report, as SVG."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,9 @@ Floats = npt.NDArray[np.float64]
 
 _POINTS = 300  # of a curve: as many as a screen can show
 _LOWEST = 1e-4  # probability that is told apart from 0
+_BINS = 10  # of the reliability curve, of equal width
+_BELOW = -0.06  # where numbers stand below a unit square
+_NOTICEABLE = 0.01  # a loss of average precision; smaller ones are not drawn as if they were large
 _CHANCE: dict[str, Any] = {"color": GREY, "linestyle": ":", "linewidth": 1.5}
 
 
@@ -44,7 +47,7 @@ def precision_recall(is_fraud: Floats32, models: Mapping[str, Floats32]) -> str:
         _unit_square(axes)
         _legend(axes)
 
-    return plotted("precision-recall", "frauds found (recall)", "frauds among flagged (precision)", draw)
+    return plotted("precision-recall", "recall", "precision", draw)
 
 
 def score_distribution(is_fraud: Floats32, probabilities: Floats32, threshold: float) -> str:
@@ -76,20 +79,14 @@ def calibration(reliability: Sequence[Mapping[str, float]]) -> str:
     def draw(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], **_CHANCE, label="as it should be")
         means, rates = ([float(bin_[name]) for bin_ in reliability] for name in ("mean_probability", "fraud_rate"))
-        axes.plot(means, rates, **STYLES[0], label="this model; payments in numbers")
-        for mean, rate, bin_ in zip(means, rates, reliability, strict=True):
-            below = rate <= mean  # on the side away from the diagonal
-            axes.annotate(
-                _short(bin_["payments"]),
-                (mean, rate),
-                xytext=(5, -5) if below else (-5, 5),
-                textcoords="offset points",
-                ha="left" if below else "right",
-                va="top" if below else "bottom",
-                fontsize=SMALL,
-            )
-        _unit_square(axes, margin=0.1)
-        _legend(axes, columns=1)
+        axes.plot(means, rates, **STYLES[0], label="this model")
+        for mean, bin_ in zip(means, reliability, strict=True):
+            middle = (min(int(mean * _BINS), _BINS - 1) + 0.5) / _BINS  # of its bin: two means may lie close
+            axes.text(middle, _BELOW, _short(bin_["payments"]), fontsize=SMALL, ha="center", va="center")
+        _unit_square(axes)
+        axes.set_ylim(bottom=2 * _BELOW)  # room for the numbers, where no line comes
+        axes.axhline(0, color=GREY, linewidth=1)
+        _legend(axes)
 
     return plotted("calibration", "mean probability", "share that is fraud", draw, height=4)
 
@@ -101,9 +98,9 @@ def daily_precision(days: Sequence[Mapping[str, Any]]) -> str:
         places = np.arange(len(days))
         every = max(1, len(days) // 15)
         precision = [day["precision_at_budget"] for day in days]
-        axes.plot(places, precision, **STYLES[0], markevery=every, label="among the alerts")
+        axes.plot(places, precision, **STYLES[0], markevery=every, label="alerts")
         rates = [day["frauds"] / day["n"] for day in days]
-        axes.plot(places, rates, **STYLES[1], markevery=every, label="among all payments")
+        axes.plot(places, rates, **STYLES[1], markevery=every, label="all payments")
         few = range(0, len(days), -(-len(days) // 5))
         axes.set_xticks(few, [str(days[place]["day"])[5:] for place in few])
         axes.set_ylim(-0.02, 1.02)
@@ -121,7 +118,7 @@ def training_curves(loss: Sequence[float], validation_loss: Sequence[float]) -> 
             STYLES, ("training days", "validation days"), (loss, validation_loss), strict=True
         ):
             axes.plot(np.arange(1, len(values) + 1), values, **style, label=name)
-        axes.axvline(int(np.argmin(validation_loss)) + 1, **_CHANCE, label="weights that were kept")
+        axes.axvline(int(np.argmin(validation_loss)) + 1, **_CHANCE, label="weights kept")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         _legend(axes)
 
@@ -130,21 +127,28 @@ def training_curves(loss: Sequence[float], validation_loss: Sequence[float]) -> 
 
 def importance(name: str, drops: Mapping[str, float]) -> str:
     """Return a bar for each drop in average precision; ``name`` tells the plot from others of its page."""
+    written = decimals(drops.values())
 
     def draw(axes: Axes) -> None:
         places, values = np.arange(len(drops)), list(drops.values())
         axes.barh(places, values, height=0.6, color=STYLES[0]["color"])
         for place, value in zip(places.tolist(), values, strict=True):
             beside: dict[str, Any] = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
-            axes.annotate(f"{value:z.3f}", (max(value, 0.0), place), fontsize=SMALL, **beside)
+            axes.annotate(f"{value:z.{written}f}", (max(value, 0.0), place), fontsize=SMALL, **beside)
         axes.set_yticks(places, list(drops))
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
         axes.axvline(0, color=GREY, linewidth=1)
         axes.margins(x=0.2)
+        axes.set_xlim(right=max(axes.get_xlim()[1], _NOTICEABLE))
         axes.xaxis.set_major_locator(MaxNLocator(3))
 
     return plotted(f"importance-{name}", "average precision lost", "", draw, height=0.9 + 0.33 * len(drops))
+
+
+def decimals(drops: Iterable[float]) -> int:
+    """Return with how many decimals drops are written, three or four, so that a bar that can be seen is not 0."""
+    return 3 if max(map(abs, drops), default=0.0) >= 0.1 else 4
 
 
 def _curve(axes: Axes, x: Floats, y: Floats, name: str, style: Mapping[str, Any]) -> None:
@@ -176,4 +180,7 @@ def _unit_square(axes: Axes, margin: float = 0.02) -> None:
 
 
 def _short(count: float) -> str:
-    return f"{count / 1000:,.0f}k" if count >= 10_000 else f"{count:,.0f}"
+    """Return a count in four characters, however large."""
+    if count >= 9_950:
+        return f"{count / 1000:.0f}k"
+    return f"{count / 1000:.1f}k" if count >= 1000 else f"{count:.0f}"

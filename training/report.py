@@ -90,7 +90,7 @@ def _figures(evaluated: Evaluated) -> Iterator[Figure]:
     yield _figure(
         "Calibration",
         plots.calibration(metrics["reliability"]),
-        "On the dotted line a probability is the share of frauds. "
+        "On the dotted line a probability is the share of frauds; below each tenth stands how many payments it has. "
         f"Mean probability {percent(metrics['mean_probability'])}, "
         f"fraud rate {percent(metrics['fraud_rate'])}; Brier score {metrics['brier']:.4f}, expected calibration error "
         f"{metrics['expected_calibration_error']:.4f}.",
@@ -143,7 +143,8 @@ def _of_both(metrics: Mapping[str, Any], measure: str, name: str) -> str:
 
 
 def _listed(names: Sequence[str], drops: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} ({drops[name]:.3f})" for name in names)
+    written = plots.decimals(drops.values())
+    return ", ".join(f"{name} ({drops[name]:z.{written}f})" for name in names)
 
 
 def _back(place: int) -> str:

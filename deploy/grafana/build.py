@@ -148,7 +148,15 @@ def _panel(panel: Panel, place: Json) -> Json:
         },
         "options": options,
         "targets": [_target(panel, number, *query) for number, query in enumerate(panel.queries)],
+        "transformations": _transformations(panel),
     }
+
+
+def _transformations(panel: Panel) -> list[Json]:
+    """Return what becomes of the columns of a table, which counts processes."""
+    if panel.kind != "table":
+        return []
+    return [{"id": "organize", "options": {"excludeByName": {"Time": True}, "renameByName": {"Value": "processes"}}}]
 
 
 def _looks(panel: Panel) -> tuple[Json, Json]:
@@ -166,12 +174,14 @@ def _looks(panel: Panel) -> tuple[Json, Json]:
         case "stat":
             return {}, {"reduceOptions": {"calcs": ["lastNotNull"]}, "graphMode": "area", "colorMode": "value"}
         case "state-timeline":
-            return {"color": {"mode": "thresholds"}, "custom": {"fillOpacity": 80}}, {}
+            words = {"0": {"text": "no"}, "1": {"text": "yes"}}  # told without colour, too
+            mappings = [{"type": "value", "options": words}]
+            return {"color": {"mode": "thresholds"}, "custom": {"fillOpacity": 80}, "mappings": mappings}, {}
         case "heatmap":  # of a histogram's buckets: their bounds are the axis, `unit` is theirs
             return {"custom": {"scaleDistribution": {"type": "linear"}}}, {
                 "calculate": False,
                 "cellGap": 1,
-                "cellValues": {"unit": "ops"},
+                "cellValues": {"unit": "eps"},
                 # most payments are honest: on a linear scale of colours nothing else would be seen
                 "color": {"mode": "scheme", "scheme": "Oranges", "scale": "exponential", "exponent": 0.3, "steps": 64},
                 "filterValues": {"le": 1e-9},

@@ -21,14 +21,14 @@ def doctor(
 
     Example: tenfold doctor --users 2000000 --strict
     """
-    from stream.doctor import examine, exit_code, print_table, report_lines
+    from stream.doctor import examine, exit_code, print_findings, report_lines
     from stream.settings import load
 
     findings = examine(load(), users, write=not no_write)
     if as_json:
         typer.echo(json.dumps([each.as_dict() for each in findings]))
     elif sys.stdout.isatty():
-        print_table(findings)
+        print_findings(findings)
     else:
         typer.echo("\n".join(report_lines(findings)))
     raise typer.Exit(exit_code(findings, strict=strict))

@@ -167,14 +167,14 @@ def evaluate(
     require_evaluation_extra()
     from training.archive_command import url_of
     from training.evaluate_command import SEEN_IN_TRAINING, run
-    from training.measured import weeks_table
+    from training.measured import weeks_lines
 
     settings = load()
     told = run(url_of(archive, settings), settings, model, first, until, out, alert_budget)
     if as_json:
         typer.echo(json.dumps(told))
         return
-    typer.echo(weeks_table(told))
+    typer.echo("\n".join(weeks_lines(told)))
     if told["seen_in_training"]:
         typer.echo(SEEN_IN_TRAINING)
     if out is not None:

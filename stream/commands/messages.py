@@ -39,7 +39,8 @@ def watch(
     from stream.moments import moment_ms
     from stream.settings import load
     from stream.signals import stop_on_signals
-    from stream.watch import Wanted, dead_letter_line, follow_dead_letters, follow_scores, score_line
+    from stream.terminal import fitted, terminal_width
+    from stream.watch import INDENT, Wanted, dead_letter_line, follow_dead_letters, follow_scores, score_line
 
     if from_beginning and since is not None:
         raise typer.BadParameter("give one of --from-beginning, --since")
@@ -51,14 +52,16 @@ def watch(
             begin = max(moment_ms(since, now_ms(), ahead=False), 0)
         except ValueError:
             raise typer.BadParameter(f"--since {since!r} is neither 2026-03-01T08:00:00Z nor 90m, 12h, 7d") from None
-    settings = load()
+    settings, width = load(), terminal_width()
     with stop_on_signals() as stop:
         if dead_letters:
             for letter in islice(follow_dead_letters(settings, stop, begin, user), limit):
-                print(json.dumps(letter) if as_json else dead_letter_line(letter), flush=True)
+                told = json.dumps(letter) if as_json else fitted(dead_letter_line(letter), width, INDENT)
+                print(told, flush=True)
         else:
             for score in islice(follow_scores(settings, stop, begin, Wanted(user, threshold, anomalies)), limit):
-                print(json.dumps(score, default=str) if as_json else score_line(score), flush=True)
+                told = json.dumps(score, default=str) if as_json else fitted(score_line(score), width, INDENT)
+                print(told, flush=True)
         if stop.is_set():
             raise typer.Exit(130)
 
@@ -129,6 +132,7 @@ def explain(
     """
     from stream.explain import lines, told
     from stream.settings import load
+    from stream.terminal import terminal_width
 
     settings = load()
     with counted("records") as progress:
@@ -145,7 +149,8 @@ def explain(
 
             its = open_archive(archive, settings.pseudonyms)
             found = [told(story) for story in archived_stories(its, settings, transaction, progress)]
-    typer.echo(json.dumps(found) if as_json else "\n\n".join("\n".join(lines(each)) for each in found))
+    width = terminal_width()
+    typer.echo(json.dumps(found) if as_json else "\n\n".join("\n".join(lines(each, width)) for each in found))
     if any(each["same"] is False for each in found):
         raise typer.Exit(1)
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stream.terminal import fitted, terminal_width
+
 if TYPE_CHECKING:
     from stream.models_command import Told
 
@@ -18,6 +20,7 @@ ArchiveUrl = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 _SHOWN_EVERY = 100
+_INDENT = 23  # behind the names in `tenfold models show`, and the times of switches
 
 
 def now_ms() -> int:
@@ -47,6 +50,7 @@ def counted(what: str) -> Iterator[Callable[[int], None]]:
 
 def tell(told: "Told", *, as_json: bool) -> None:
     """Print what a command has to tell; exit with 1 if it is not good."""
-    typer.echo(json.dumps(told.result) if as_json else "\n".join(told.lines))
+    width = terminal_width()
+    typer.echo(json.dumps(told.result) if as_json else "\n".join(fitted(line, width, _INDENT) for line in told.lines))
     if not told.good:
         raise typer.Exit(1)

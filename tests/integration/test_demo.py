@@ -67,8 +67,8 @@ def test_a_client_of_another_process_can_watch_and_an_interrupt_ends_with_the_su
     )
     try:
         assert demo.stdout is not None
-        address = re.search(r"TENFOLD_BOOTSTRAP_SERVERS=(\S+)", demo.stdout.readline())
-        assert address is not None
+        looking = (re.search(r"TENFOLD_BOOTSTRAP_SERVERS=(\S+)", line) for line in demo.stdout)
+        address = next(found for found in looking if found is not None)
         env = environment(tmp_path, TENFOLD_BOOTSTRAP_SERVERS=address[1])
         watching = [sys.executable, "-m", "stream", "watch", "--limit", "3", "--json"]
         watched = subprocess.run(watching, env=env, capture_output=True, text=True, timeout=60, check=False)

@@ -36,7 +36,7 @@ def drawn(tally: Tally, width: int, height: int, *, paused: bool = False) -> lis
     console = Console(file=io.StringIO(), width=width, height=height)
     with console.capture() as capture:
         console.print(board(tally, "live", 100, ConsoleDimensions(width, height), paused=paused))
-    return capture.get().splitlines()
+    return [line.rstrip() for line in capture.get().splitlines()]
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (80, 10), (100, 30), (129, 50), (130, 25), (160, 50)])
@@ -62,6 +62,25 @@ def test_it_says_what_was_caught_and_missed_and_whose_payments_they_are() -> Non
     assert drawn(tally, 160, 50, paused=True)[0].startswith("paused")
 
 
+def test_on_eighty_columns_scores_stand_beside_the_card_and_a_reason_can_be_read() -> None:
+    lines = drawn(tally_of(("a", True, True), ("b", False, False)), 80, 24)
+
+    assert any("payments of u" in line and line.endswith("scored, newest first") for line in lines)
+    assert [line.split("│")[2].split() for line in lines if line.count("│") == 2][1:3] == [
+        ["u", "0.100"],
+        ["u", "0.900!"],
+    ]
+    [flagged] = [line for line in lines if "through a VPN, a" in line and "because" not in line]
+    assert flagged.split()[:5] == ["u", "03-04", "12:00", "0.900!", "fraud"]
+
+
+def test_the_board_says_less_of_a_score_where_there_is_less_room() -> None:
+    tally = tally_of(("a", True, True))
+    columns = [drawn(tally, width, 24)[6].split("│")[-1].split() for width in (79, 80, 90, 100)]
+
+    assert columns == [[], ["user", "score"], ["user", "score", "truth"], ["user", "paid", "score", "truth"]]
+
+
 def test_who_is_flagged_stays_on_the_card_for_some_seconds() -> None:
     tally = Tally(begun=0.0)
     for user, at in (("first", 1.0), ("second", 3.0), ("third", 5.5)):
@@ -79,7 +98,7 @@ def test_a_card_has_its_height_and_marks_what_is_marked() -> None:
         page = capture.get()
 
         assert len(page.splitlines()) == HEIGHT
-        assert page.count("night VPN 0.700 fraud") == min(many, 10)
+        assert page.count("night VPN 0.700! fraud") == min(many, 10)
         assert "because one" in page
         assert "three" not in page
 

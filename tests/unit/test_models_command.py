@@ -94,7 +94,7 @@ def test_the_list_is_one_line_a_bundle_then_the_switches_then_what_does_not_fit(
     (root / "champion").write_text("z\n", encoding="utf-8")
     first, second, switch, *notices = models("list").stdout.splitlines()
 
-    assert first.split()[:4] == ["a", "2026-03-09T00:00:00Z", "baseline", "AUC"]
+    assert first.split()[:4] == ["a", "2026-03-09", "baseline", "AUC"]
     assert second.startswith("b ")
     assert f"{root}/b/spec.json is not a spec of this release" in second
     assert switch.endswith("train: champion none -> a (the first of the store)")

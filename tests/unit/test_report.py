@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -22,7 +23,7 @@ from training.dataset import Part
 from training.evaluate import Evaluated, Inputs, evaluate
 from training.known_cards import Frauds
 from training.measures import Known
-from training.plots import thinned
+from training.plots import calibration, decimals, importance, thinned
 from training.prediction import Floats32
 from training.report import report_page
 from training.svg import GREY, STYLES
@@ -222,3 +223,43 @@ def test_a_curve_of_one_place_is_left_alone() -> None:
     for n in (1, 3):
         x, y = thinned(np.ones(n), np.ones(n))
         assert set(x) == set(y) == {1.0}
+
+
+def texts(svg: str) -> dict[str, tuple[float, float]]:
+    """Return each text of a plot and where it stands, from its upper left corner."""
+    found = re.findall(r'<text [^>]*?x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]+)</text>', svg)
+    return {text: (float(x), float(y)) for x, y, text in found}
+
+
+def test_the_numbers_of_the_calibration_stand_below_its_lines_and_apart() -> None:
+    bins = [(0.1999, 0.0, 1234), (0.2001, 1.0, 20_500), (0.9, 0.0, 7)]
+    svg = calibration(
+        [{"mean_probability": mean, "fraud_rate": rate, "payments": payments} for mean, rate, payments in bins]
+    )
+    places = texts(svg)
+    numbers = [places[name] for name in ("1.2k", "20k", "7")]
+    markers = [float(y) for y in re.findall(r'<use [^>]*y="([\d.]+)" style="fill: #0b4f8a', svg)]
+
+    assert len({round(y) for _, y in numbers}) == 1
+    assert len(markers) == len(bins) + 1  # the legend has one
+    assert numbers[0][1] > max(markers) + 6  # half a marker, and more
+    between = [after[0] - before[0] for before, after in pairwise(numbers)]
+    assert min(between) > 20  # points: four digits
+
+
+@pytest.mark.parametrize("scale", [1, 0.1, 0.01])
+def test_no_bar_that_can_be_seen_is_called_zero(scale: float) -> None:
+    drops = {"largest": 0.3 * scale, "small": 0.3 * scale / 50, "none": 0.0}
+    shown = texts(importance("feature", drops))
+    written = decimals(drops.values())
+
+    for drop in drops.values():
+        assert f"{drop:.{written}f}" in shown
+        assert (float(f"{drop:.{written}f}") == 0) == (drop == 0)
+
+
+def test_what_is_next_to_nothing_is_drawn_so() -> None:
+    bar = r"<path d=\"M ([\d.]+) [\d.]+ \nL ([\d.]+) [^\"]*\"[^>]*style=\"fill: #0b4f8a"
+    [(begin, end)] = re.findall(bar, importance("step", {"a": 1e-5}))
+
+    assert 0 < float(end) - float(begin) < 1  # points, of 360
