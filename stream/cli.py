@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from stream.commands import (
     checks,
+    completion,
     learning,
     messages,
     models,
@@ -20,34 +21,59 @@ from stream.commands import (
 )
 from stream.errors import TenfoldError
 
-SCORE, LOOK, LEARN = "Score", "Look and ask", "Keep and learn"  # headings of the help, in this order
+TASKS = SCORE, LOOK, LEARN = "Score", "Look", "Learn"  # headings of the help, in this order
+
+_KEEP = "Put history, or what goes over the topics, into files."  # two commands share a line of the help
+_PRINT = "Print the settings in force, or the messages' schemas."
 
 
 class _OnAScreen(TyperGroup):
-    """The command's help, which is to fit a screen: typer's word on its own option takes two lines."""
+    """The command's own help: a line a command, so that all of them fit 80 columns and 24 lines with the prompt."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Print it."""
-        for parameter in self.params:
-            if parameter.name == "show_completion":
-                setattr(parameter, "help", "Print it, to install it yourself.")  # noqa: B010 - not every one has a help
-        super().format_help(ctx, formatter)
+        """Write it. Commands of a task that share their words share a line."""
+        rows: dict[tuple[str, str], list[str]] = {}
+        commands: dict[str, Any] = dict(self.commands)
+        for name, command in commands.items():
+            rows.setdefault((command.rich_help_panel, command.short_help or command.help), []).append(name)
+        formatter.write(f"Usage: {ctx.command_path} COMMAND [--help]   {self.help}\n\n")
+        above = ""
+        for (task, words), names in sorted(rows.items(), key=lambda row: TASKS.index(row[0][0])):
+            heading, above = "" if task == above else task, task
+            formatter.write(typer.style(f"{heading:<7}", bold=True))
+            formatter.write(typer.style(f"{', '.join(names):<17}", fg=typer.colors.CYAN, bold=True) + f"{words}\n")
+        formatter.write(f"{self.epilog}\n")
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words; where there are none, or the first is ``help``, help is asked for."""
+        return super().parse_args(ctx, [*args[1:], "--help"] if args[:1] in ([], ["help"]) else args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command of the first word; one that stands below another is named with it."""
+        commands: dict[str, Any] = dict(self.commands)
+        below = [f"{name} {args[0]}" for name, its in commands.items() if args[0] in getattr(its, "commands", {})]
+        if below and args[0] not in commands and not ctx.resilient_parsing:
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {', '.join(map(repr, below))}?")
+        return super().resolve_command(ctx, args)
+
+    def get_params(self, ctx: Any) -> Any:
+        """Return the options, typer's own for completion not among them: that is a command here."""
+        return [each for each in super().get_params(ctx) if not str(each.name).endswith("_completion")]
 
 
 app = typer.Typer(
     name="tenfold",
     cls=_OnAScreen,
-    help="Scores every payment on a Kafka topic for fraud, over its user's last ten, exactly once.",
+    help="Fraud scores for Kafka, exactly once.",
     epilog="Exit codes: 0 done, 1 refused, 2 wrong option, 130 Ctrl-C: docs/operations.md",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-def _group(name: str, about: str, panel: str) -> typer.Typer:
+def _group(name: str, about: str, panel: str, short_help: str | None = None) -> typer.Typer:
     group = typer.Typer(no_args_is_help=True, help=about)
-    app.add_typer(group, name=name, rich_help_panel=panel)
+    app.add_typer(group, name=name, rich_help_panel=panel, short_help=short_help)
     return group
 
 
@@ -67,11 +93,12 @@ suppress_app.command("list")(suppress.suppress_list)
 app.command(rich_help_panel=LOOK, short_help="Follow the scores, or the dead letters.")(messages.watch)
 app.command(rich_help_panel=LOOK, short_help="Say what a score was made of.")(messages.explain)
 app.command(rich_help_panel=LOOK, short_help="Say what is wrong, and how to mend it.")(checks.doctor)
-app.command(rich_help_panel=LOOK, short_help="Print the settings in force, and where each comes from.")(checks.config)
-app.command(rich_help_panel=LOOK, short_help="Write the messages' JSON Schemas and AsyncAPI document.")(messages.schema)
+app.command(rich_help_panel=LOOK, short_help=_PRINT)(checks.config)
+app.command(rich_help_panel=LOOK, short_help=_PRINT)(messages.schema)
+app.command(rich_help_panel=LOOK, short_help="Let bash, zsh or fish complete all of this.")(completion.completion)
 
 app.command(rich_help_panel=LEARN, short_help="Train a model on recorded payments.")(learning.train)
-models_app = _group("models", "Bundles of the model store, and which of them is in force.", LEARN)
+models_app = _group("models", "Bundles of the store, and which of them is in force.", LEARN)
 models_app.command("list")(models.models_list)
 models_app.command("show")(models.models_show)
 models_app.command("verify")(models.models_verify)
@@ -80,17 +107,15 @@ models_app.command("promote")(models.models_promote)
 models_app.command("rollback")(models.models_rollback)
 models_app.command("shadow")(models.models_shadow)
 models_app.command("retire")(models.models_retire)
-app.command(rich_help_panel=LEARN, short_help="Score a stretch of the archive as the scorer would have.")(
-    learning.backtest
-)
+app.command(rich_help_panel=LEARN, short_help="Score days of the archive as the scorer would have.")(learning.backtest)
 app.command(rich_help_panel=LEARN, short_help="Judge a model on any days of the archive.")(learning.evaluate)
 app.command(rich_help_panel=LEARN, short_help="Watch how good the published scores are.")(learning.monitor)
 
-archive_app = _group("archive", "Keep what went over the topics, as Parquet files.", LEARN)
+archive_app = _group("archive", "Keep what went over the topics, as Parquet files.", LEARN, _KEEP)
 archive_app.command("run")(records.archive_run)
 archive_app.command("compact")(records.archive_compact)
 archive_app.command("rotate-pseudonyms")(records.archive_rotate_pseudonyms)
-app.command("import", rich_help_panel=LEARN, short_help="Put history into the archive.")(records.import_history)
+app.command("import", rich_help_panel=LEARN, short_help=_KEEP)(records.import_history)
 profiles_app = _group("profiles", "Daily profiles of merchants and users.", LEARN)
 profiles_app.command("build")(profiles.profiles_build)
 profiles_app.command("publish")(profiles.profiles_publish)

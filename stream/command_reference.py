@@ -16,7 +16,7 @@ _HEAD = """\
 
 What `tenfold COMMAND --help` says, of every command; `python -m stream.command_reference` writes this page.
 Settings, which most commands read, are in [settings.md](../settings.md), exit codes in
-[operations.md](../operations.md#exit-codes). `tenfold --install-completion` lets your shell complete all of them.
+[operations.md](../operations.md#exit-codes). `tenfold completion` lets your shell complete all of them.
 """
 
 

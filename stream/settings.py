@@ -5,7 +5,7 @@ The environment wins over the file. A setting that is unknown or contradicts ano
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -22,6 +22,7 @@ from stream.redis_url import split_redis_url
 PREFIX = "TENFOLD_"
 CONFIG_FILE = f"{PREFIX}CONFIG"
 _FOREIGN = f"{PREFIX}TEST_"  # the test suite's own addresses
+_TABLES = (f"{PREFIX}KAFKA", f"{PREFIX}REDIS")  # whose entries have two underscores before their names
 
 _TOPIC = r"^[A-Za-z0-9._-]{1,249}$"  # what Kafka accepts
 
@@ -265,12 +266,19 @@ def load(**overrides: object) -> Settings:
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {CONFIG_FILE}
-    tables = tuple(f"{PREFIX}{table}__" for table in ("KAFKA", "REDIS"))
+    tables = tuple(f"{table}__" for table in _TABLES)
     for name in environ:
         upper = name.upper()
         if upper.startswith(PREFIX) and not upper.startswith((_FOREIGN, *tables)) and upper not in known:
-            close = get_close_matches(upper, known, n=1)
-            raise SettingsError(f"{name} is not a setting" + (f": did you mean {close[0]}?" if close else ""))
+            close = _close(upper, known)
+            raise SettingsError(f"{name} is not a setting" + (f": did you mean {close}?" if close else ""))
+
+
+def _close(name: str, known: Collection[str]) -> str | None:
+    """Return what was meant by a name that is no setting: one that looks nearly so, an entry of a table, or any."""
+    near = get_close_matches(name, known, n=1, cutoff=0.85)
+    entries = [name.replace(f"{table}_", f"{table}__", 1) for table in _TABLES if name.startswith(f"{table}_")]
+    return next(iter([*near, *entries, *get_close_matches(name, known, n=1)]), None)
 
 
 def _explain(problem: Mapping[str, Any]) -> str:

@@ -76,6 +76,9 @@ def test_a_file_gives_settings_and_the_environment_wins(monkeypatch: pytest.Monk
     ("name", "value", "message"),
     [
         ("TENFOLD_GROUPID", "x", "TENFOLD_GROUPID is not a setting: did you mean TENFOLD_GROUP_ID?"),
+        ("TENFOLD_KAFKA_SASL_MECHANISM", "x", "is not a setting: did you mean TENFOLD_KAFKA__SASL_MECHANISM?"),
+        ("TENFOLD_REDIS_PASSWORD", "x", "is not a setting: did you mean TENFOLD_REDIS__PASSWORD?"),
+        ("TENFOLD_REDIS_ULR", "x", "is not a setting: did you mean TENFOLD_REDIS_URL?"),
         ("TENFOLD_DELIVERY", "exactly_once", "TENFOLD_DELIVERY: Input should be 'exactly-once' or 'at-least-once'"),
         ("TENFOLD_METRICS_PORT", "70000", "TENFOLD_METRICS_PORT: Input should be less than or equal to 65535"),
         ("TENFOLD_METRICS_PORT", "http", "TENFOLD_METRICS_PORT: Input should be a valid integer"),
