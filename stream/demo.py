@@ -68,7 +68,7 @@ class View(Protocol):
         """Show how it stands; called about ten times a second."""
 
     def pause(self, tally: Tally, phase: Phase) -> None:
-        """Show that it stands still."""
+        """Show that it stands still; called again and again while it does."""
 
 
 def run_demo(plan: DemoPlan, view: View, stop: threading.Event, keys: Keys = no_keys) -> Summary:
@@ -169,8 +169,8 @@ class _Run:
         The scorer goes on, and what it answers is read.
         """
         since = time.monotonic()
-        self._view.pause(self._tally, phase)
         while not self._ended() and not self._is_paused_by(self._keys()):
+            self._view.pause(self._tally, phase)
             self._producer.poll(0)
             self._read()
             self._scorer.require_running()

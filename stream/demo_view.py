@@ -63,15 +63,20 @@ class LiveView(SilentView):
     def __init__(self, console: Console, events: int, live: Live) -> None:
         super().__init__(console)
         self._events, self._live, self.last = events, live, Group()
+        self._paused_on: ConsoleDimensions | None = None
 
     def show(self, tally: Tally, phase: Phase) -> None:
         """Draw the board."""
+        self._paused_on = None
         self.last = board(tally, phase, self._events, self._console.size)
         self._live.update(self.last, refresh=True)
 
     def pause(self, tally: Tally, phase: Phase) -> None:
-        """Draw the board once more, saying that it stands still."""
-        self._live.update(board(tally, phase, self._events, self._console.size, paused=True), refresh=True)
+        """Draw the board once more, saying that it stands still; again only where the terminal has another size."""
+        size = self._console.size
+        if size != self._paused_on:
+            self._paused_on = size
+            self._live.update(board(tally, phase, self._events, size, paused=True), refresh=True)
 
 
 @contextmanager

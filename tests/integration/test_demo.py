@@ -106,6 +106,9 @@ def test_space_pauses_on_a_terminal_and_q_ends_it(tmp_path: Path) -> None:
         os.write(ours, b" ")
         until("space goes on")
         shown = ""
+        fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        until("space goes on")  # for the terminal as it is now
+        shown = ""
         os.write(ours, b"p")
         until("space pauses")  # it is drawn again
         os.write(ours, b"q")

@@ -2,9 +2,11 @@
 
 import io
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 from rich.console import Console, ConsoleDimensions
+from rich.live import Live
 from typer.testing import CliRunner
 
 from stream.cli import app
@@ -13,7 +15,7 @@ from stream.demo_next import next_lines
 from stream.demo_picture import recorded
 from stream.demo_tally import Tally
 from stream.demo_traffic import DemoRecord
-from stream.demo_view import board
+from stream.demo_view import LiveView, board
 from tests.unit.test_demo import score_of
 
 
@@ -81,6 +83,26 @@ def test_the_board_says_less_of_a_score_where_there_is_less_room() -> None:
     assert columns == [[], ["user", "score"], ["user", "score", "truth"], ["user", "paid", "score", "truth"]]
 
 
+def test_a_board_that_stands_still_is_drawn_again_only_for_a_terminal_of_another_size() -> None:
+    written = io.StringIO()
+    console = Console(file=written, width=100, height=30, force_terminal=True)
+    view = LiveView(console, 100, Live(console=console, auto_refresh=False))
+    tally = tally_of(("a", True, True))
+
+    def drawn_now() -> str:
+        written.seek(written.truncate(0))
+        view.pause(tally, "live")
+        return written.getvalue()
+
+    assert "space goes on" in drawn_now()
+    assert drawn_now() == ""
+    console.size = ConsoleDimensions(80, 24)
+    assert "space goes on" in drawn_now()
+    assert drawn_now() == ""
+    view.show(tally, "live")
+    assert "space goes on" in drawn_now()
+
+
 def test_who_is_flagged_stays_on_the_card_for_some_seconds() -> None:
     tally = Tally(begun=0.0)
     for user, at in (("first", 1.0), ("second", 3.0), ("third", 5.5)):
@@ -114,6 +136,7 @@ def test_the_picture_asks_nobody_on_the_web(tmp_path: Path) -> None:
     with recorded(tmp_path / "demo.svg", 100) as view:
         view.show(tally_of(("a", True, True)), "live")
     picture = (tmp_path / "demo.svg").read_text()
+    ET.fromstring(picture)  # noqa: S314 -- our own; it is well formed
 
     assert "payments" in picture
     assert "caught" in picture
