@@ -1,8 +1,9 @@
 """``tenfold explain``: what a payment's score was made of, and the same score made again from it. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,10 +24,12 @@ _INDENT = 11  # of what a line says, behind its first word
 _SAME = 10.0 ** (1 - PROBABILITY_DECIMALS)
 
 _OTHER_WINDOW = (
-    "the scorer's window was another one: it began later (TENFOLD_START_FROM, a rebuild from a shorter log), or the "
-    "user's payments were on another partition before"
+    "the scorer's window was another one: it began later (TENFOLD_START_FROM, a rebuild from a shorter log), or "
+    "partitions were added and windows rebuilt from what is not there any more"
 )
 _OTHER_ENGINE = "the scorer computed with another engine than this process: see TENFOLD_RUNTIME"
+
+Ids = dict[int, tuple[str, str | None]]  # transaction's hash -> ids of transaction and merchant
 
 
 class Model(NamedTuple):
@@ -53,12 +56,23 @@ class Story:
     offset: int
     payment: ParsedTransaction
     records: Records  # [n] RECORD of the user in order of arrival; the last is the payment's own
-    ids: dict[int, tuple[str, str | None]]  # transaction's hash -> ids of transaction and merchant, where known
+    ids: Ids  # where known
     read_from: int  # offset of the first record that was looked at
     whole: bool  # nothing that could be in the window came before
     published: dict[str, Any] | None  # the score
     model: Model
     context: Context
+    moved_from: tuple[int, ...] = ()  # other partitions that the user's payments were on before
+
+
+def best(ways: Iterator[Story]) -> dict[str, Any]:
+    """Tell the first of the ways in which a window may have come about that gives the published score; else the first.
+
+    There is one at least, and no more are taken than it needs.
+    """
+    first = told(next(ways))
+    every = chain([first], map(told, ways))
+    return next((it for it in every if it["same"] is not False), first)
 
 
 def told(story: Story) -> dict[str, Any]:
@@ -104,6 +118,7 @@ def told(story: Story) -> dict[str, Any]:
             "offset": story.offset,
             "read_from_offset": story.read_from,
             "window_is_whole": story.whole,
+            "moved_from": list(story.moved_from),
         },
         "window": [
             _step(record, story.ids, spec.features, values)
@@ -156,10 +171,11 @@ def lines(it: dict[str, Any], width: int | None = None) -> list[str]:
     whole = "whole" if source["window_is_whole"] else "perhaps not whole: what came before is not there any more"
     merchant = f" at {it['merchant_id']}" if it["merchant_id"] else ""
     vpn, day = " through a VPN" if it["is_vpn"] else "", score["profile_day"] or "no day"
+    moved = "".join(f"; some of them on partition {each}" for each in source["moved_from"])
     made = [
         f"payment    {it['transaction_id']} of {it['user_id']}: {it['amount']:,.2f}{merchant}{vpn}, {it['created_at']}",
         f"from       {source['from']}, {source['topic']}/{source['partition']} at {source['offset']}",
-        f"window     {score['window_length']} payments, read from offset {source['read_from_offset']}; {whole}",
+        f"window     {score['window_length']} payments, read from offset {source['read_from_offset']}; {whole}{moved}",
         *_table([_payment_row(step) for step in it["window"]]),
         *_features(it["window"], width),
         *(f"context    {name} {value:g}" for name, value in it["context"].items()),

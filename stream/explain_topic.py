@@ -1,10 +1,14 @@
 """A payment's story out of the topics: its scores, the records they answer, and its user's records before them."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
+from itertools import accumulate
 from json.encoder import encode_basestring as quoted
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
@@ -15,44 +19,48 @@ from models.window import RECORD, Records
 from stream.clients import common_config, open_client, reader_config
 from stream.contract import FRAUD_SCORE, SOURCE_OFFSET, SOURCE_PARTITION, SOURCE_TOPIC
 from stream.decode import MAX_AHEAD_MS, Decoded, decode
-from stream.explain import Story
+from stream.explain import Context, Ids, Model, Story, best
 from stream.explain_model import ExplainError, find_model, served_context
-from stream.history import open_history
+from stream.progress import Counted
 from stream.replay import take
 from stream.settings import Settings
 from stream.topics import require_topics, topic_id
 
 _CALL_S = 10.0
 _AT_ONCE = 10_000
+_READER_CONFIG = {"fetch.wait.max.ms": 10}  # what is asked of a broker waits behind what is fetched of it
 
-Progress = Callable[[int], None]  # is told how many records more were read
+
+class NotKeptError(ExplainError):
+    """Kafka does not have the payment or its score; an archive may."""
 
 
-def stories_of(settings: Settings, transaction_id: str, progress: Progress) -> Iterator[Story]:
-    """Yield the story of each message of a transaction that was scored, in order of offset.
+def told_from_topics(settings: Settings, transaction_id: str, progress: Counted) -> Iterator[dict[str, Any]]:
+    """Tell the story of each message of a transaction that was scored, in order of offset.
 
     Raises:
-        ExplainError: there is no score of it, or the record is not there any more.
+        NotKeptError: there is no score of it, or the record is not there any more.
         stream.topics.TopicsError: no broker, or no such topic.
     """
-    consumer = open_client(Consumer, reader_config(settings))
+    consumer = open_client(Consumer, reader_config(settings) | _READER_CONFIG)
     try:
         require_topics(consumer, settings, [settings.output_topic, settings.input_topic])
         scores = _scores(consumer, settings, transaction_id, progress)
         if not scores:
-            raise ExplainError(
+            raise NotKeptError(
                 f"{settings.output_topic} has no score of it: is it scored yet, a dead letter (`tenfold watch "
                 "--dead-letters --from-beginning`), or longer ago than Kafka keeps records (then --archive)?"
             )
         for (partition, offset), score in sorted(scores.items()):
-            yield _story(consumer, settings, TopicPartition(settings.input_topic, partition, offset), score, progress)
+            place = TopicPartition(settings.input_topic, partition, offset)
+            yield best(_ways(consumer, settings, place, score, progress))
     except KafkaException as error:
         raise ExplainError(f"Kafka at {settings.bootstrap_servers}: {error.args[0].str()}") from None
     finally:
         consumer.close()
 
 
-def _scan(consumer: Consumer, place: TopicPartition, end: int, progress: Progress) -> Iterator[Message]:
+def _scan(consumer: Consumer, place: TopicPartition, end: int, progress: Counted) -> Iterator[Message]:
     """Yield the committed records of a partition from ``place`` up to ``end``."""
     consumer.assign([place])
     at = place.offset
@@ -66,7 +74,7 @@ def _scan(consumer: Consumer, place: TopicPartition, end: int, progress: Progres
 
 
 def _scores(
-    consumer: Consumer, settings: Settings, transaction_id: str, progress: Progress
+    consumer: Consumer, settings: Settings, transaction_id: str, progress: Counted
 ) -> dict[tuple[int, int], dict[str, Any]]:
     """Return a transaction's scores by partition and offset of the record that each answers; of several the last."""
     topic, text = settings.output_topic, quoted(transaction_id).encode()
@@ -89,58 +97,150 @@ def _scores(
     return found
 
 
-def _story(
-    consumer: Consumer, settings: Settings, place: TopicPartition, score: dict[str, Any], progress: Progress
-) -> Story:
+def _ways(
+    consumer: Consumer, settings: Settings, place: TopicPartition, score: dict[str, Any], progress: Counted
+) -> Iterator[Story]:
+    """Yield the story as the partition's own log tells it; then with what other partitions have of the user.
+
+    Who moved when partitions were added has payments there, and a rebuild has brought them along.
+    """
     topic, partition, offset = place.topic, place.partition, place.offset
     low, _ = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_CALL_S)
     own = list(_scan(consumer, place, offset + 1, progress)) if offset >= low else []
     if not own:
-        raise ExplainError(f"{topic}/{partition} at {offset} is not there any more, Kafka has deleted it: --archive")
-    found = _decode(own, settings)
-    if [each.transaction_id for each in found.transactions] != [score["transaction_id"]]:
+        raise NotKeptError(f"{topic}/{partition} at {offset} is not there any more, Kafka has deleted it: --archive")
+    decoded = _decode(own, settings)
+    if [each.transaction_id for each in decoded.transactions] != [score["transaction_id"]]:
         raise ExplainError(
             f"{topic}/{partition} at {offset} is not the payment that was scored: is TENFOLD_INPUT_FRAMING another one "
             "than the scorer's, or the topic made anew under its name (then --archive)?"
         )
     model = find_model(settings, score["model_version"])
-    spec, key, created_at_ms = model.bundle.spec, own[0].key(), int(found.created_at_ms[0])
+    spec = model.bundle.spec
     # a record of before can neither be in the window nor push anything out of it that is; twice, for repetitions' sake
-    since_ms = max(created_at_ms - 2 * spec.window_max_age_ms - MAX_AHEAD_MS, 0)
-    [first] = consumer.offsets_for_times([TopicPartition(topic, partition, since_ms)], _CALL_S)
-    begin = max(low, first.offset if first.offset >= 0 else low)
-    theirs = [
-        message
-        for message in _scan(consumer, TopicPartition(topic, partition, begin), offset + 1, progress)
-        if message.key() == key
-    ]
-    decoded = _decode(theirs, settings)
-    records, whole = decoded.records, begin > low or low == 0
-    if not whole:
-        [name] = settings.pseudonyms.of([key or b""])
-        past, whole = _past(settings, partition, low, name)
-        records = np.concatenate([past, records])
-    payment, record = decoded.transactions[-1], decoded.records[-1:]
+    since_ms = max(int(decoded.created_at_ms[0]) - 2 * spec.window_max_age_ms - MAX_AHEAD_MS, 0)
+    user = _User(consumer, settings, own[0].key() or b"", since_ms, progress)
+    day = None if score["profile_day"] is None else date.fromisoformat(score["profile_day"])
+    context = served_context(settings, spec, decoded.transactions[0], decoded.records, day)
+    here = user.seen(partition, offset + 1)
+    yield _story(settings, offset, score, model, context, here, [])
+    if not model.published:
+        return  # its score comes out of no window
+    arrived_ms = own[0].timestamp()[1]
+    others = [each for each in consumer.list_topics(topic, _CALL_S).topics[topic].partitions if each != partition]
+    elsewhere = [user.seen(each, user.offset_at(each, arrived_ms)) for each in sorted(others)]
+    before = [each for each in elsewhere if each.messages or len(each.past)]
+    if before:
+        yield _story(settings, offset, score, model, context, here, before)
+
+
+class _Seen(NamedTuple):
+    """What was read of a user on one partition."""
+
+    partition: int
+    messages: list[Message]  # in order of offset
+    past: Records  # [n] RECORD of before the log, out of the archive
+    past_ids: Ids
+    begin: int  # offset of the first record that was looked at
+    whole: bool  # nothing that could be in the window came before
+
+
+@dataclass(frozen=True)
+class _User:
+    """Reads the payments of a user."""
+
+    consumer: Consumer
+    settings: Settings
+    key: bytes
+    since_ms: int  # what came before is of no use
+    progress: Counted
+
+    def seen(self, partition: int, end: int) -> _Seen:
+        """Return the user's records of a partition below ``end``, and what the archive has of before the log."""
+        place = TopicPartition(self.settings.input_topic, partition)
+        low, _ = self.consumer.get_watermark_offsets(place, timeout=_CALL_S)
+        begin = max(low, min(self.offset_at(partition, self.since_ms), end))
+        found = _scan(self.consumer, TopicPartition(place.topic, partition, begin), end, self.progress)
+        theirs = [message for message in found if message.key() == self.key]
+        if begin > low or low == 0:
+            return _Seen(partition, theirs, np.empty(0, RECORD), {}, begin, True)
+        past, ids, whole = self._before(partition, low)
+        return _Seen(partition, theirs, past, ids, begin, whole)
+
+    def offset_at(self, partition: int, time_ms: int) -> int:
+        """Return the first offset of a partition whose record is not of before a time; its end if there is none."""
+        place = TopicPartition(self.settings.input_topic, partition, time_ms)
+        [found] = self.consumer.offsets_for_times([place], _CALL_S)
+        if found.offset >= 0:
+            return int(found.offset)
+        return int(self.consumer.get_watermark_offsets(place, timeout=_CALL_S)[1])
+
+    def _before(self, partition: int, log_start: int) -> tuple[Records, Ids, bool]:
+        """Return what the archive has of the user from before a log begins, and whether nothing can lack."""
+        settings = self.settings
+        if not settings.archive:
+            return np.empty(0, RECORD), {}, False
+        from training.extras import require_archive_extra  # noqa: PLC0415 -- only who has an archive needs pyarrow
+
+        require_archive_extra()
+        from training.archive import open_archive  # noqa: PLC0415
+        from training.explain_archive import payments_before  # noqa: PLC0415
+
+        archive = open_archive(settings.archive, settings.pseudonyms)
+        [name] = settings.pseudonyms.of([self.key])
+        log = settings.input_topic, partition, self._topic_id, log_start
+        return payments_before(archive, log, name.decode(), self.since_ms, self.progress)
+
+    @cached_property
+    def _topic_id(self) -> str:
+        return topic_id(open_client(AdminClient, common_config(self.settings)), self.settings.input_topic, _CALL_S)
+
+
+def _story(
+    settings: Settings,
+    offset: int,
+    score: dict[str, Any],
+    model: Model,
+    context: Context,
+    here: _Seen,
+    before: Sequence[_Seen],
+) -> Story:
+    """Return the story of the last record on ``here``, whose user was on the partitions ``before`` it, too."""
+    seen = [*before, here]
+    # a pseudonym does not say where its user is placed: a rebuild leaves what the archive has of it where it is
+    remembered = [each for each in seen if each is here or not settings.pseudonyms.keys]
+    decoded = _decode(_in_order(seen), settings)
     hashes = decoded.records["transaction"].tolist()
-    first_ids = {
+    ids = {
         of: (each.transaction_id, each.merchant_id)
         for of, each in zip(reversed(hashes), reversed(decoded.transactions), strict=True)
     }
-    day = None if score["profile_day"] is None else date.fromisoformat(score["profile_day"])
+    for each in reversed(remembered):
+        ids |= each.past_ids
     return Story(
         "topic",
-        topic,
-        partition,
+        settings.input_topic,
+        here.partition,
         offset,
-        payment,
-        records,
-        first_ids,
-        begin,
-        whole,
+        decoded.transactions[-1],
+        np.concatenate([*(each.past for each in remembered), decoded.records]),
+        ids,
+        here.begin,
+        all(each.whole for each in seen),
         score,
         model,
-        served_context(settings, spec, payment, record, day),
+        context,
+        tuple(each.partition for each in before),
     )
+
+
+def _in_order(seen: Sequence[_Seen]) -> list[Message]:
+    """Return messages as a rebuild has them: by Kafka timestamp, on a partition none before an earlier one."""
+    timed: list[tuple[int, Message]] = []
+    for each in seen:
+        times = accumulate((message.timestamp()[1] for message in each.messages), max)
+        timed += zip(times, each.messages, strict=True)
+    return [message for _, message in sorted(timed, key=itemgetter(0))]
 
 
 def _decode(messages: list[Message], settings: Settings) -> Decoded:
@@ -150,17 +250,3 @@ def _decode(messages: list[Message], settings: Settings) -> Decoded:
         [message.timestamp()[1] for message in messages],
         settings.input_framing,
     )
-
-
-def _past(settings: Settings, partition: int, log_start: int, name: bytes) -> tuple[Records, bool]:
-    """Return a user's records of before the log, as a rebuild takes them out of the archive; and whether none lacks."""
-    history = open_history(settings)
-    none = np.empty(0, RECORD)
-    if history is None:
-        return none, False
-    its_id = topic_id(open_client(AdminClient, common_config(settings)), settings.input_topic, _CALL_S)
-    parts, last = [none], None
-    for past in history(partition, its_id, log_start):
-        parts.append(past.records[[each == name for each in past.users]])
-        last = past.last if past.last is not None else last
-    return np.concatenate(parts), last is not None and last + 1 >= log_start

@@ -1,4 +1,4 @@
-"""Log lines that say how far long work has come: one every few seconds, none for work that is soon done."""
+"""How far long work has come: log lines, one every few seconds, or a number that whoever asked for it is told."""
 
 import logging
 import time
@@ -25,3 +25,11 @@ class Progress:
             self._said = now
             rate = round(self.count / (now - self._begun))
             self._log.info(self._what, extra={**self._about, **where, "records": self.count, "records_per_s": rate})
+
+
+#: Is told how many more are done, of whatever is counted.
+Counted = Callable[[int], None]
+
+
+def nobody(_more: int) -> None:
+    """Be told how many more are done where nobody watches."""

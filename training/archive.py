@@ -7,7 +7,7 @@ order of offset. Files may overlap; whoever reads drops what he has seen (:mod:`
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -34,6 +34,12 @@ _PATH = re.compile(r"([A-Za-z0-9._-]+)/date=(\d{4}-\d{2}-\d{2})/\1\+(\d+)\+(\d+)
 
 class ArchiveError(TenfoldError):
     """The archive cannot be read or written; the message names the file and says what to do."""
+
+
+class NoArchiveError(TenfoldError):
+    """Where a command was told to look there is no archive; the message says where that is and what to give."""
+
+    exit_code = 2
 
 
 class Kind(StrEnum):
@@ -170,6 +176,20 @@ class Archive:
                     names.append(name)
         return sorted(names)
 
+    def require(self, topics: Sequence[str]) -> None:
+        """See that there is an archive: a day of one of its topics at least; its files are not looked for.
+
+        Raises:
+            NoArchiveError: there is none.
+        """
+        if any(_DAY.fullmatch(directory) for topic in topics for directory in self._list(topic)):
+            return
+        what = f"has nothing of {', '.join(topics)}" if self.fs.exists(self.root) else "is not there"
+        raise NoArchiveError(
+            f"there is no archive at {self.url('')}: it {what}. Give --archive, or TENFOLD_ARCHIVE, the place that "
+            "`tenfold archive run` or `tenfold import` fills"
+        )
+
     def exists(self, name: FileName) -> bool:
         """Return whether a file is there."""
         return bool(self.fs.exists(self.full(name.path)))
@@ -188,11 +208,17 @@ class Archive:
             raise ArchiveError(f"{self.url(name.path)} cannot be removed: {error.strerror or error}") from None
 
     def _list(self, path: str) -> list[str]:
-        """Return the paths of what is in a directory; nothing where there is none."""
+        """Return the paths of what is in a directory; nothing where there is none.
+
+        Raises:
+            ArchiveError: it cannot be listed.
+        """
         try:
             entries = self.fs.ls(self.full(path), detail=False)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
+        except OSError as error:
+            raise ArchiveError(f"{self.url(path)} cannot be listed: {error.strerror or error}") from None
         return [str(entry).rstrip("/").removeprefix(f"{self.root}/") for entry in entries]
 
     def open_file(self, name: FileName) -> pq.ParquetFile:
@@ -230,13 +256,16 @@ def open_archive(url: str, pseudonyms: Pseudonyms = CLEAR, **storage_options: An
     Users are written, and come out of what is read, as ``pseudonyms`` names them (:mod:`training.archive_names`).
 
     Raises:
-        ArchiveError: there is no file system for such a URL, or its package is missing.
+        ArchiveError: there is no file system for such a URL, or its package is missing; or it is a file.
     """
     try:
         fs, root = url_to_fs(url, **storage_options)
     except (ValueError, ImportError) as error:
         raise ArchiveError(f"{url} is not a place for an archive: {error}") from None
-    return Archive(fs, root.rstrip("/"), pseudonyms)
+    archive = Archive(fs, root.rstrip("/"), pseudonyms)
+    if archive.is_local and fs.isfile(archive.root):
+        raise ArchiveError(f"{url} is a file, and an archive is a directory")
+    return archive
 
 
 def partitions(files: Iterable[FileName]) -> list[int]:

@@ -15,9 +15,10 @@ from prometheus_client.process_collector import ProcessCollector
 from stream import health, logs
 from stream.clients import Contact, common_config, consumer_config, open_client
 from stream.outage import Outage
+from stream.progress import Counted, nobody
 from stream.settings import Settings
 from stream.topics import require_topics, topic_id
-from training.archive import ArchiveError, Kind, open_archive
+from training.archive import Archive, Kind, NoArchiveError, open_archive
 from training.archive_metrics import ArchiveMetrics
 from training.archiver import Archiver, Limits
 from training.compact import Compacted, compact, remove_abandoned
@@ -31,12 +32,24 @@ def url_of(given: str | None, settings: Settings) -> str:
     """Return where the archive is: what was given, else what the settings say.
 
     Raises:
-        ArchiveError: neither says.
+        NoArchiveError: neither says.
     """
     url = given or settings.archive
     if not url:
-        raise ArchiveError("which archive? Give --archive, or set TENFOLD_ARCHIVE")
+        raise NoArchiveError("which archive? Give --archive, or set TENFOLD_ARCHIVE")
     return url
+
+
+def archive_of(given: str | None, settings: Settings) -> Archive:
+    """Return the archive that a command reads or mends: what was given, else what the settings say.
+
+    Raises:
+        NoArchiveError: neither says, or there is none.
+        ArchiveError: there is no place of that URL.
+    """
+    archive = open_archive(url_of(given, settings), settings.pseudonyms)
+    archive.require(list(kinds_of(settings)))
+    return archive
 
 
 def kinds_of(settings: Settings) -> dict[str, Kind]:
@@ -104,15 +117,18 @@ def run(settings: Settings, url: str, limits: Limits, stop: threading.Event) -> 
     log.info("archiver stopped")
 
 
-def compact_all(settings: Settings, url: str, day: date | None) -> dict[str, Compacted]:
+def compact_all(
+    settings: Settings, archive: Archive, day: date | None, progress: Counted = nobody
+) -> dict[str, Compacted]:
     """Merge the small files of each topic, of one UTC day or of all but the last; return what came of it by topic.
+
+    ``progress`` counts the files that were looked at.
 
     Raises:
         ArchiveError: a file cannot be read, written or removed.
     """
-    archive = open_archive(url, settings.pseudonyms)
     compacted = {}
     for topic, kind in kinds_of(settings).items():
-        compacted[topic] = compact(archive, topic, kind, day)
+        compacted[topic] = compact(archive, topic, kind, day, progress)
         remove_abandoned(archive, topic, time.time())
     return compacted

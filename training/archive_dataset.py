@@ -6,7 +6,7 @@ All that grows with the archive is on disk: partitions are replayed side by side
 import mmap
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
@@ -21,6 +21,7 @@ import pyarrow as pa
 from models.context import DAY_MS, ProfileDefinition, day_date, day_number
 from models.features import step_features
 from models.spec import BundleSpec
+from stream.progress import Counted, nobody
 from training.archive import Archive, partitions
 from training.archive_reader import in_portions
 from training.context import AT_ONCE, Contexts, open_contexts
@@ -98,6 +99,7 @@ def dataset_of(
     directory: Path,
     processes: int = 1,
     dask: str | None = None,
+    progress: Counted = nobody,
 ) -> Made:
     """Replay the archive and return its windows in three stretches of time; their columns are files in ``directory``.
 
@@ -112,6 +114,7 @@ def dataset_of(
         directory: where the columns go: some 800 bytes a window.
         processes: so many partitions are replayed at once, on this machine;
         dask: or they are spread over the cluster whose scheduler has this address.
+        progress: counts the partitions that were replayed on this machine.
 
     Raises:
         TrainingDataError: the archive is empty, or there is no fraud in one of the stretches.
@@ -119,7 +122,8 @@ def dataset_of(
         training.archive.ArchiveError: it cannot be read.
         training.cluster.ClusterError: the cluster cannot do it.
     """
-    made = _stretches(archive, topics, scores, wanted, partial(_periods, wanted=wanted), directory, processes, dask)
+    periods = partial(_periods, wanted=wanted)
+    made = _stretches(archive, topics, scores, wanted, periods, directory, processes, progress, dask)
     if wanted.split == "rows":
         dataset, days = split_by_row(made.parts[Part.TEST]), {"all": made.periods.described()[Part.TEST]}
     else:
@@ -138,13 +142,20 @@ class MadeRange(NamedTuple):
 
 
 def part_of_range(
-    archive: Archive, topics: Topics, scores: str, wanted: Wanted, directory: Path, processes: int = 1
+    archive: Archive,
+    topics: Topics,
+    scores: str,
+    wanted: Wanted,
+    directory: Path,
+    processes: int = 1,
+    progress: Counted = nobody,
 ) -> MadeRange:
     """Replay a range of days, all of its windows; of ``wanted`` neither the split nor the sampling counts.
 
     Arguments and what is raised are those of :func:`dataset_of`.
     """
-    made = _stretches(archive, topics, scores, wanted, partial(_undivided, wanted=wanted), directory, processes)
+    periods = partial(_undivided, wanted=wanted)
+    made = _stretches(archive, topics, scores, wanted, periods, directory, processes, progress)
     return MadeRange(made.parts[Part.TEST], made.summary, made.frauds, made.profile_days)
 
 
@@ -164,6 +175,7 @@ def _stretches(
     periods_of: Callable[[Extent], Periods],
     directory: Path,
     processes: int,
+    progress: Counted,
     dask: str | None = None,
 ) -> _Stretches:
     since = None if wanted.first is None else first_file_day(day_number(wanted.first) * DAY_MS, wanted.max_age_ms)
@@ -193,7 +205,7 @@ def _stretches(
         frauds = labels.frauds(known_from_ms, periods.end_ms, extent.known_ms)
         buckets = partitions(archive.files(topics.transactions, since=since))
         repeats = {partition: labels.repeats(partition) for partition in buckets}
-    _write(archive, plan, repeats, directory, processes, dask)
+    _write(archive, plan, repeats, directory, processes, progress, dask)
     samples = put_together(directory, buckets, wanted.sequence_length)
     parts = {part: _windowed(samples[part], directory / f"{part}.features.npy", periods, part, wanted) for part in Part}
     profile_days = None
@@ -254,7 +266,13 @@ def _share_of_honest(counts: Counts, honest_per_fraud: float) -> float:
 
 
 def _write(
-    archive: Archive, plan: Plan, repeats: Mapping[int, pa.Table], directory: Path, processes: int, dask: str | None
+    archive: Archive,
+    plan: Plan,
+    repeats: Mapping[int, pa.Table],
+    directory: Path,
+    processes: int,
+    progress: Counted,
+    dask: str | None,
 ) -> None:
     if dask is not None:
         from training.cluster import write_on_cluster  # noqa: PLC0415 - to import it takes a second
@@ -265,6 +283,7 @@ def _write(
     if processes <= 1:
         for partition, repeated in repeats.items():
             write_partition(archive, partition, plan, repeated, directory)
+            progress(1)
         return
     # a fork would inherit the threads' locks of Arrow and DuckDB, but not the threads
     context = multiprocessing.get_context("spawn")
@@ -273,8 +292,9 @@ def _write(
             pool.submit(write_partition, archive, partition, plan, repeated, directory)
             for partition, repeated in repeats.items()
         ]
-        for each in written:
+        for each in as_completed(written):
             each.result()
+            progress(1)
 
 
 def _windowed(samples: Samples, path: Path, periods: Periods, part: Part, wanted: Wanted) -> Windowed:

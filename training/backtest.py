@@ -18,6 +18,7 @@ from models.context import DAY_MS, NO_DAY, ProfileDefinition, day_number
 from models.window import Ints, Windows
 from stream.encode import rounded
 from stream.errors import TenfoldError
+from stream.progress import Counted, nobody
 from training.archive import SCHEMAS, TIME, Archive, Kind, partitions
 from training.context import AT_ONCE, EventContext, milliseconds, open_contexts
 from training.labels import Verdicts, open_labels
@@ -84,7 +85,15 @@ class Range:
         return day_number(self.first) * DAY_MS, day_number(self.until) * DAY_MS
 
 
-def backtest(archive: Archive, topics: Topics, scores: str, bundle: LoadedBundle, days: Range, out: Path) -> Backtested:
+def backtest(
+    archive: Archive,
+    topics: Topics,
+    scores: str,
+    bundle: LoadedBundle,
+    days: Range,
+    out: Path,
+    progress: Counted = nobody,
+) -> Backtested:
     """Score the events of a range of days into a Parquet file of :data:`SCHEMA`, by partition and in replay order.
 
     Profiles are those of the table that serving used, as archived scores say it; where there is no score, those of the
@@ -97,6 +106,7 @@ def backtest(archive: Archive, topics: Topics, scores: str, bundle: LoadedBundle
         bundle: what scores them.
         days: of the events.
         out: the file; one that is there is replaced once the new one is whole.
+        progress: counts the events that were scored.
 
     Raises:
         BacktestError: there is no event in the range, or the file cannot be written.
@@ -143,6 +153,7 @@ def backtest(archive: Archive, topics: Topics, scores: str, bundle: LoadedBundle
             context = None if contexts is None else contexts.of_events(portion.rows)
             table = _scored(portion, bundle, context, verdicts)
             writer.write_table(table)
+            progress(len(table))
             counted = (len(table), _true(table["sequence_anomaly"]), table["is_fraud"].null_count)
             left_out, short = len(portion.rows) - len(table), _true(table["insufficient_history"])
             totals += (*counted, _true(table["is_fraud"]), left_out, *_days_of(context), short)

@@ -6,26 +6,35 @@ from pathlib import Path
 from typing import Any
 
 from models.bundle import BundleError, load_bundle
+from stream.progress import Counted, nobody
 from stream.settings import Settings
-from training.archive import open_archive
+from training.archive import Archive
 from training.backtest import BacktestError, Range, backtest
 from training.options import day
 from training.profiles import Topics
 
 
 def run(
-    url: str, settings: Settings, model: Path, first: str, until: str, out: Path, clock: Callable[[], float]
+    archive: Archive,
+    settings: Settings,
+    model: Path,
+    first: str,
+    until: str,
+    out: Path,
+    clock: Callable[[], float],
+    progress: Counted = nobody,
 ) -> dict[str, Any]:
     """Score a range of days of the archive into a Parquet file; return what was scored, for JSON.
 
     Args:
-        url: directory or URL of the archive.
+        archive: where the payments are.
         settings: the topics' names, and the engine that computes the model.
         model: the bundle.
         first: ISO date of the first day.
         until: ISO date of the day after the last.
         out: the file.
         clock: seconds, monotonic.
+        progress: counts the payments that were scored.
 
     Raises:
         BacktestError: an option means nothing, the bundle does not serve, or there is nothing to score.
@@ -40,8 +49,7 @@ def run(
         raise BacktestError(str(error)) from None
     begun = clock()
     topics = Topics(settings.input_topic, settings.labels_topic)
-    archive = open_archive(url, settings.pseudonyms)
-    done = backtest(archive, topics, settings.output_topic, bundle, days, out)
+    done = backtest(archive, topics, settings.output_topic, bundle, days, out, progress)
     seconds = clock() - begun
     return {
         "out": str(out),

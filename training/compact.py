@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from stream.progress import Counted, nobody
 from training.archive import SCHEMAS, Archive, ArchiveError, FileName, Kind
 from training.archive_names import NAMED_UNDER, named, stored_schema
 from training.archive_reader import BATCH_ROWS, StoredFile, by_topic_id, in_portions, look_at, merge
@@ -30,7 +31,7 @@ class Compacted(NamedTuple):
     after: int
 
 
-def compact(archive: Archive, topic: str, kind: Kind, day: date | None = None) -> Compacted:
+def compact(archive: Archive, topic: str, kind: Kind, day: date | None = None, progress: Counted = nobody) -> Compacted:
     """Merge the files of each day, partition and topic id into one.
 
     Args:
@@ -38,6 +39,7 @@ def compact(archive: Archive, topic: str, kind: Kind, day: date | None = None) -
         topic: name of the topic.
         kind: what it holds.
         day: only this UTC day; else all but the last one, which is still being written.
+        progress: counts the files that were looked at.
 
     Raises:
         ArchiveError: a file cannot be read or written, or has columns that this release would drop; what is merged by
@@ -55,6 +57,7 @@ def compact(archive: Archive, topic: str, kind: Kind, day: date | None = None) -
                 name = _merge_files(archive, kind, files)
                 said = {"topic": topic, "day": its_day, "partition": partition, "files": len(files), "into": name.path}
                 log.info("merged", extra=said)
+            progress(len(files))
     return Compacted(len(chosen), after)
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from stream.progress import Counted, nobody
 from training.archive import Archive, ArchiveError, FileName
 from training.archive_names import NAMED_UNDER, OWNERS
 from training.archive_reader import BATCH_ROWS, in_portions, stored_batches, stored_generation
@@ -37,11 +38,11 @@ class SweptTables(NamedTuple):
     removed: int  # held the user
 
 
-def sweep_topic(archive: Archive, topic: str, user: str, *, dry_run: bool) -> Swept:
+def sweep_topic(archive: Archive, topic: str, user: str, progress: Counted = nobody, *, dry_run: bool) -> Swept:
     """Take the rows of a user out of a topic's files: those with the user's id, or under it as their key.
 
     The id is looked for under the name that it has in each file. Columns that this release does not know stay. With
-    ``dry_run`` the files are only looked through.
+    ``dry_run`` the files are only looked through. ``progress`` counts them.
 
     Raises:
         ArchiveError: a file cannot be read or written, or names users under pseudonym keys that the archive was not
@@ -51,6 +52,7 @@ def sweep_topic(archive: Archive, topic: str, user: str, *, dry_run: bool) -> Sw
     rewritten = removed = rows = 0
     for name in names:
         held, of_user = _count(archive, name, user)
+        progress(1)
         if not of_user:
             continue
         rows += of_user

@@ -4,11 +4,13 @@ The user's id is in no line of the report, of a log or of an error.
 """
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import NamedTuple
 
 import redis
 
 from stream.errors import TenfoldError
+from stream.progress import Counted, nobody
 from stream.redis_client import Client
 from stream.settings import Settings
 from training.archive import Archive
@@ -35,7 +37,7 @@ class EraseError(TenfoldError):
 
 
 class EraseOptionError(TenfoldError):
-    """The id cannot be a user's, or the archive is not there."""
+    """The id cannot be a user's."""
 
     exit_code = 2
 
@@ -79,7 +81,14 @@ class Erased:
 
 
 def erase_user(
-    settings: Settings, archive: Archive, tables: Archive, client: Client, user: str, *, dry_run: bool
+    settings: Settings,
+    archive: Archive,
+    tables: Archive,
+    client: Client,
+    user: str,
+    progress: Counted = nobody,
+    *,
+    dry_run: bool,
 ) -> Erased:
     """Erase a user and look again; what is killed or fails on the way is completed by running it again.
 
@@ -91,19 +100,19 @@ def erase_user(
         tables: root of the tables of profiles.
         client: of the Redis of windows and profiles.
         user: the id.
+        progress: counts the files of the archive that were looked at, each twice.
         dry_run: change nothing.
 
     Raises:
-        EraseOptionError: no user has such an id, or there is no archive.
+        EraseOptionError: no user has such an id.
         EraseError: Redis does not do its part.
         training.archive.ArchiveError: a file cannot be read, written or removed.
     """
     if not 1 <= len(user) <= _LONGEST_ID:
         raise EraseOptionError(f"ID has {len(user)} characters: a user's has 1 to {_LONGEST_ID}")
-    if not archive.fs.exists(archive.root):
-        raise EraseOptionError(f"there is no archive at {archive.url('')}: see --archive and TENFOLD_ARCHIVE")
-    swept, in_tables, profiles, windows = _sweep(settings, archive, tables, client, user, dry_run=dry_run)
-    again, tables_again, profiles_again, windows_again = _sweep(settings, archive, tables, client, user, dry_run=True)
+    sweep = partial(_sweep, settings, archive, tables, client, user, progress)
+    swept, in_tables, profiles, windows = sweep(dry_run=dry_run)
+    again, tables_again, profiles_again, windows_again = sweep(dry_run=True)
     left = Left(
         sum(each.rows for each in again.values()),
         sum(len(unfinished_files(archive, topic)) for topic in again),
@@ -115,11 +124,18 @@ def erase_user(
 
 
 def _sweep(
-    settings: Settings, archive: Archive, tables: Archive, client: Client, user: str, *, dry_run: bool
+    settings: Settings,
+    archive: Archive,
+    tables: Archive,
+    client: Client,
+    user: str,
+    progress: Counted,
+    *,
+    dry_run: bool,
 ) -> tuple[dict[str, Swept], SweptTables, int, int]:
     try:
         client.ping()  # before anything is changed
-        topics = {topic: sweep_topic(archive, topic, user, dry_run=dry_run) for topic in kinds_of(settings)}
+        topics = {topic: sweep_topic(archive, topic, user, progress, dry_run=dry_run) for topic in kinds_of(settings)}
         in_tables = sweep_tables(tables, user, dry_run=dry_run)
         names = settings.pseudonyms.every(user.encode())  # a rotation may not have come to all that lies there
         profiles = sum(sweep_profiles(client, settings.input_topic, name, dry_run=dry_run) for name in names)

@@ -12,8 +12,9 @@ from typing import Any
 from models.bundle import BundleError, LoadedBundle, load_bundle
 from models.spec import BundleSpec
 from stream.errors import TenfoldError
+from stream.progress import Counted, nobody
 from stream.settings import Settings
-from training.archive import open_archive
+from training.archive import Archive
 from training.archive_dataset import MadeRange, Wanted, part_of_range
 from training.dataset import TrainingDataError
 from training.evaluate import Evaluated, Inputs, evaluate
@@ -32,18 +33,26 @@ class EvaluateError(TenfoldError):
 
 
 def run(
-    url: str, settings: Settings, model: Path, first: str, until: str, out: Path | None, alert_budget: float
+    archive: Archive,
+    settings: Settings,
+    model: Path,
+    first: str,
+    until: str,
+    out: Path | None,
+    alert_budget: float,
+    progress: Counted = nobody,
 ) -> dict[str, Any]:
     """Judge a bundle on a range of days of the archive; return its metrics and where the report is, for JSON.
 
     Args:
-        url: directory or URL of the archive.
+        archive: where the payments are.
         settings: the topics' names, and the engine that computes the model.
         model: the bundle.
         first: ISO date of the first day.
         until: ISO date of the day after the last.
         out: directory for the report; what it has of these files is replaced.
         alert_budget: share of the payments that may be flagged.
+        progress: counts the partitions that were replayed.
 
     Raises:
         EvaluateError: an option means nothing, the bundle does not serve, there is no fraud in the range, or the files
@@ -65,7 +74,7 @@ def run(
             columns = stack.enter_context(tempfile.TemporaryDirectory(dir=out, prefix=".columns."))
         except OSError as error:
             raise EvaluateError(f"{out} cannot be written: {error.strerror or error}") from error
-        made = _windows(url, settings, bundle.spec, days, Path(columns))
+        made = _windows(archive, settings, bundle.spec, days, Path(columns), progress)
         evaluated = _evaluated(bundle, made, alert_budget)
     facts = {
         "model_version": bundle.spec.model_version,
@@ -100,13 +109,14 @@ def summary(spec: BundleSpec, metrics: Mapping[str, Any]) -> str:
 SEEN_IN_TRAINING = "The model was trained on some of these days: the figures flatter."
 
 
-def _windows(url: str, settings: Settings, spec: BundleSpec, days: tuple[date, date], columns: Path) -> MadeRange:
+def _windows(
+    archive: Archive, settings: Settings, spec: BundleSpec, days: tuple[date, date], columns: Path, progress: Counted
+) -> MadeRange:
     wanted = Wanted.of_bundle(spec, *days)
     topics = Topics(settings.input_topic, settings.labels_topic)
     processes = len(os.sched_getaffinity(0))
     try:
-        archive = open_archive(url, settings.pseudonyms)
-        return part_of_range(archive, topics, settings.output_topic, wanted, columns, processes)
+        return part_of_range(archive, topics, settings.output_topic, wanted, columns, processes, progress)
     except TrainingDataError as error:
         raise EvaluateError(str(error)) from None
 

@@ -15,7 +15,8 @@ from models.decisions import Comparison, Decision, Outcome
 from models.store import Store
 from stream.errors import TenfoldError
 from stream.settings import Settings
-from training.archive import Archive, open_archive
+from training.archive import Archive
+from training.archive_command import archive_of
 from training.archive_dataset import MadeRange, Wanted, part_of_range
 from training.dataset import TrainingDataError
 from training.gate import compare
@@ -55,13 +56,13 @@ def decide(
 
     Raises:
         GateError: no day is held out for both, or there is no fraud on these days.
-        training.archive.ArchiveError: the archive cannot be read.
+        training.archive.NoArchiveError, training.archive.ArchiveError: there is no archive, or it cannot be read.
         models.store.StoreError, models.bundle.BundleError: one of the two is not there, or does not verify.
     """
     champion = store.named("champion") or ""
     scoring = replace(store, threads=len(os.sched_getaffinity(0)))
     pair = scoring.verify(champion), scoring.verify(version)
-    comparison = compare_bundles(open_archive(url, settings.pseudonyms), settings, *pair, scratch=store.root, say=say)
+    comparison = compare_bundles(archive_of(url, settings), settings, *pair, scratch=store.root, say=say)
     outcome: Outcome = "passed" if comparison.passed else "refused"
     if only_if_better and comparison.passed and not comparison.better:
         outcome = "not better"

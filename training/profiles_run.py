@@ -91,17 +91,19 @@ class Publisher:
         """Build the table of a day out of what is archived.
 
         Raises:
-            training.archive.ArchiveError: the archive cannot be read.
+            training.archive.NoArchiveError, training.archive.ArchiveError: there is no archive, or it cannot be read.
             training.profiles_table.ProfileTableError: the table cannot be written.
         """
         topics = Topics(self.settings.input_topic, self.settings.labels_topic)
+        self.archive.require(topics)
         return build_table(self.archive, topics, self.definition, day, self.place)
 
     def publish(self, day: date) -> Done:
         """Build the table of a day, and publish it.
 
         Raises:
-            training.archive.ArchiveError, training.profiles_table.ProfileTableError: as :meth:`build` does.
+            training.archive.NoArchiveError, training.archive.ArchiveError, training.profiles_table.ProfileTableError:
+                as :meth:`build` does.
             training.profiles_publish.PublishError: the table is too old.
             redis.RedisError: Redis does not do its part.
         """

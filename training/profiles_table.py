@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from models.context import VALUES, ProfileDefinition, day_number
 from stream.errors import TenfoldError
-from training.archive import Archive
+from training.archive import Archive, open_archive
 from training.archive_names import UnknownKeysError, forward_column, known
 from training.profiles import Summary, Topics, open_profiles
 
@@ -36,6 +36,12 @@ _NAMED_UNDER = b"tenfold.pseudonyms"  # the tag of the keys; not there where use
 
 class ProfileTableError(TenfoldError):
     """A table of profiles cannot be written or read; the message says which and what to do."""
+
+
+class NoTablesError(TenfoldError):
+    """Where a command was told to look there are no tables of profiles."""
+
+    exit_code = 2
 
 
 class Built(NamedTuple):
@@ -120,6 +126,21 @@ def read_table(place: Archive, definition: ProfileDefinition, day: date) -> Stor
 def tables_beside(archive: Archive) -> Archive:
     """Return the root where tables are put unless told otherwise."""
     return Archive(archive.fs, f"{archive.root.rpartition('/')[0] or '.'}/profiles", archive.pseudonyms)
+
+
+def tables_for(given: str | None, archive: Archive) -> Archive:
+    """Return the root of the tables that a command mends: what was given, or what is beside the archive, if anything.
+
+    Raises:
+        NoTablesError: what was given is not there.
+        training.archive.ArchiveError: there is no place of that URL.
+    """
+    if given is None:
+        return tables_beside(archive)
+    place = open_archive(given, archive.pseudonyms)
+    if not place.fs.exists(place.root):
+        raise NoTablesError(f"there is no {given}: give --profiles the place where `tenfold profiles` puts tables")
+    return place
 
 
 def stored_tables(place: Archive) -> list[str]:

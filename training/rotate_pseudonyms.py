@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stream.errors import TenfoldError
+from stream.progress import Counted, nobody
 from training.archive import Archive, FileName
 from training.archive_names import NAMED_UNDER, named, stored_schema
 from training.archive_reader import stored_batches, stored_generation
@@ -47,8 +48,10 @@ class Rotated:
         return {**asdict(self), "topics": renamed, "profile_tables": self.profile_tables._asdict()}
 
 
-def rotate(archive: Archive, topics: list[str], tables: Archive) -> Rotated:
+def rotate(archive: Archive, topics: list[str], tables: Archive, progress: Counted = nobody) -> Rotated:
     """Bring all files of some topics, and all tables of profiles, under the newest key that they were opened with.
+
+    ``progress`` counts the files of topics that were looked at.
 
     Raises:
         NoKeysError: there is none.
@@ -58,20 +61,23 @@ def rotate(archive: Archive, topics: list[str], tables: Archive) -> Rotated:
     """
     if not archive.pseudonyms.keys:
         raise NoKeysError("TENFOLD_PSEUDONYM_KEYS is not set: give the keys, newest first (docs/pseudonyms.md)")
-    renamed = {topic: rotate_topic(archive, topic) for topic in topics}
+    renamed = {topic: rotate_topic(archive, topic, progress) for topic in topics}
     paths = stored_tables(tables)
     of_tables = Renamed(len(paths), sum(rename_table(tables, path) for path in paths))
     return Rotated(renamed, of_tables, sum(len(unfinished_files(archive, topic)) for topic in topics))
 
 
-def rotate_topic(archive: Archive, topic: str) -> Renamed:
+def rotate_topic(archive: Archive, topic: str, progress: Counted = nobody) -> Renamed:
     """Bring the files of a topic under the newest key. Columns that this release does not know stay.
 
     Raises:
         ArchiveError: a file cannot be read or written, or is under other keys; those before it are done.
     """
-    names = archive.files(topic)
-    return Renamed(len(names), sum(_rename(archive, name) for name in names))
+    names, rewritten = archive.files(topic), 0
+    for name in names:
+        rewritten += _rename(archive, name)
+        progress(1)
+    return Renamed(len(names), rewritten)
 
 
 def _rename(archive: Archive, name: FileName) -> bool:

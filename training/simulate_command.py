@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stream.errors import TenfoldError
+from stream.progress import Counted, nobody
 from stream.sender import Sender
 from stream.settings import Settings
 from stream.topics import require_topics
@@ -39,14 +40,14 @@ class SimulatedRecord(NamedTuple):
     is_fraud: bool  # of a payment: what the simulator knows
 
 
-def to_directory(users: int, days: int, seed: int, directory: Path) -> Written:
-    """Write ``transactions.parquet`` and ``labels.parquet``; the same seed writes the same.
+def to_directory(users: int, days: int, seed: int, directory: Path, progress: Counted = nobody) -> Written:
+    """Write ``transactions.parquet`` and ``labels.parquet``; the same seed writes the same. ``progress`` counts rows.
 
     Raises:
         SimulateError: pyarrow is missing, or the directory cannot be written.
     """
     try:
-        return write_parquet(simulate_days(users, days, seed, DEFAULT_START), directory)
+        return write_parquet(_told(simulate_days(users, days, seed, DEFAULT_START), progress), directory)
     except ModuleNotFoundError as error:
         raise SimulateError(f"Parquet files need {error.name}: pip install 'tenfold[archive]'") from None
     except OSError as error:
@@ -54,12 +55,19 @@ def to_directory(users: int, days: int, seed: int, directory: Path) -> Written:
 
 
 def to_kafka(
-    users: int, days: int, seed: int, settings: Settings, rate: float | None, *, backdate: bool = False
+    users: int,
+    days: int,
+    seed: int,
+    settings: Settings,
+    rate: float | None,
+    progress: Counted = nobody,
+    *,
+    backdate: bool = False,
 ) -> Written:
     """Send payments, and each verdict that lands before the last of them, in order of time.
 
     The last payment is of about the time at which it is sent. A verdict that lands later is not known yet, and
-    is not sent. ``rate`` is in payments a second, ``None`` as fast as Kafka takes them.
+    is not sent. ``rate`` is in payments a second, ``None`` as fast as Kafka takes them; ``progress`` counts payments.
 
     With ``backdate`` a record's Kafka timestamp is the time of its payment or verdict, so that what reads it cannot
     tell that it did not come then; else Kafka stamps it with the time at which it is sent. Retention goes by it, too.
@@ -83,10 +91,17 @@ def to_kafka(
                 time.sleep(max(0.0, begun + transactions / rate - time.monotonic()))
             transactions += 1
             frauds += record.is_fraud
+            progress(1)
         topic = settings.labels_topic if record.is_label else settings.input_topic
         sender.send(topic, record.key, record.value, record.at_ms if backdate else 0)
     sender.flush()
     return Written(transactions, frauds, labels)
+
+
+def _told(days: Iterable[Simulated], progress: Counted) -> Iterator[Simulated]:
+    for day in days:
+        yield day
+        progress(len(day))
 
 
 def in_order_of_time(days: Iterable[Simulated]) -> Iterator[SimulatedRecord]:

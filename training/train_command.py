@@ -3,13 +3,14 @@
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stream.errors import TenfoldError
+from stream.progress import Counted
 from stream.settings import Settings
 from training.options import day, zone
 
@@ -78,6 +79,7 @@ def run_on_archive(
     With ``promote_if_better`` also whether the bundle is champion now, and what the gate decided.
 
     Raises:
+        training.archive.NoArchiveError: there is no archive.
         TrainError: TensorFlow is missing, an option means nothing, or the archive does not serve; or the bundle is
             written, and cannot be compared with the champion.
     """
@@ -87,10 +89,11 @@ def run_on_archive(
         for name, value in (("--from", stretch.first), ("--to", stretch.until))
     )
     label_delay_days, timezone = _days(stretch.label_delay), zone("--timezone", timezone, TrainError)
+    from training.archive_command import archive_of  # noqa: PLC0415 - not where the extra is missing
 
+    rule, archive = _rule(alerts), archive_of(url, settings)  # before seconds go into importing the rest
     from models.context import PRESET_CONTEXT  # noqa: PLC0415 - not where the extra is missing
     from models.window import SEQUENCE_LENGTH, WINDOW_MAX_AGE_MS  # noqa: PLC0415
-    from training.archive import open_archive  # noqa: PLC0415
     from training.archive_dataset import Wanted, dataset_of  # noqa: PLC0415
     from training.dataset import TrainingDataError  # noqa: PLC0415
     from training.job import Job, say  # noqa: PLC0415
@@ -99,7 +102,7 @@ def run_on_archive(
     try:
         job = Job(
             **options,
-            rule=_rule(alerts),
+            rule=rule,
             context=PRESET_CONTEXT[options["preset"]],
             label_delay_days=label_delay_days,
             h5=None,
@@ -126,8 +129,9 @@ def run_on_archive(
             say("Loading transaction sequences…")
             topics = Topics(settings.input_topic, settings.labels_topic)
             processes = len(os.sched_getaffinity(0))
-            archive = open_archive(url, settings.pseudonyms)
-            made = dataset_of(archive, topics, settings.output_topic, wanted, Path(columns), processes, dask)
+            made = dataset_of(
+                archive, topics, settings.output_topic, wanted, Path(columns), processes, dask, _told_by(say)
+            )
             say("Preparing sequences…")
             days, summary = dict(made.days), made.summary._asdict()
             for name, (begin, last) in days.items():
@@ -145,6 +149,17 @@ def run_on_archive(
         raise TrainError(str(error)) from None
     told = _told(trained) | facts
     return told | _gated(job.store, settings, url, trained.bundle) if promote_if_better else told
+
+
+def _told_by(say: Callable[[str], None]) -> Counted:
+    replayed = 0
+
+    def tell(more: int) -> None:
+        nonlocal replayed
+        replayed += more
+        say(f"Replayed {replayed} partitions")
+
+    return tell
 
 
 def _gated(root: Path, settings: Settings, url: str, bundle: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from stream.commands.options import Json
+from stream.commands.shown import at_work
 
 
 def doctor(
@@ -24,7 +25,9 @@ def doctor(
     from stream.doctor import examine, exit_code, print_findings, report_lines
     from stream.settings import load
 
-    findings = examine(load(), users, write=not no_write)
+    settings = load()
+    with at_work("looking at Kafka, Redis, model and settings"):
+        findings = examine(settings, users, write=not no_write)
     if as_json:
         typer.echo(json.dumps([each.as_dict() for each in findings]))
     elif sys.stdout.isatty():

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from stream.commands.options import ArchiveUrl, Json
+from stream.commands.shown import counted
 
 Preset = Literal["baseline", "default"]
 Split = Literal["time", "rows"]
@@ -25,7 +26,10 @@ def train(
     epochs: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
     batch_size: Annotated[int, typer.Option(min=1, help="Windows a step; 512 is many times faster on a CPU.")] = 32,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, dropout and order.")] = 20,
-    store: Annotated[Path | None, typer.Option(help="Where the bundle goes.  [default: TENFOLD_MODEL_STORE]")] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Where the bundle goes.  [default: TENFOLD_MODEL_STORE]", metavar="DIR", file_okay=False),
+    ] = None,
     first: Annotated[
         str | None, typer.Option("--from", help="Archive: first day to train on.  [default: its first]", metavar="DAY")
     ] = None,
@@ -113,7 +117,7 @@ def backtest(
     model: Annotated[Path, typer.Option(help="The bundle that scores.", metavar="BUNDLE")],
     first: Annotated[str, typer.Option("--from", help="First day, by the payments' own times in UTC.", metavar="DAY")],
     until: Annotated[str, typer.Option("--to", help="The day after the last.", metavar="DAY")],
-    out: Annotated[Path, typer.Option(help="Parquet file for the scores.", metavar="FILE")],
+    out: Annotated[Path, typer.Option(help="Parquet file for the scores.", metavar="FILE", dir_okay=False)],
     archive: ArchiveUrl = None,
     as_json: Json = False,
 ) -> None:
@@ -127,11 +131,13 @@ def backtest(
     from training.extras import require_archive_extra
 
     require_archive_extra()
-    from training.archive_command import url_of
+    from training.archive_command import archive_of
     from training.backtest_command import run
 
     settings = load()
-    done = run(url_of(archive, settings), settings, model, first, until, out, time.monotonic)
+    source = archive_of(archive, settings)
+    with counted("payments scored") as progress:
+        done = run(source, settings, model, first, until, out, time.monotonic, progress)
     if as_json:
         typer.echo(json.dumps(done))
         return
@@ -151,7 +157,8 @@ def evaluate(
     until: Annotated[str, typer.Option("--to", help="The day after the last.", metavar="DAY")],
     archive: ArchiveUrl = None,
     out: Annotated[
-        Path | None, typer.Option(help="Directory for report.html, metrics.json and summary.md.", metavar="DIR")
+        Path | None,
+        typer.Option(help="Directory for report.html, metrics.json and summary.md.", metavar="DIR"),
     ] = None,
     alert_budget: Annotated[float, typer.Option(help="Share of the payments that may be flagged.")] = 0.01,
     as_json: Json = False,
@@ -165,12 +172,14 @@ def evaluate(
 
     require_archive_extra()
     require_evaluation_extra()
-    from training.archive_command import url_of
+    from training.archive_command import archive_of
     from training.evaluate_command import SEEN_IN_TRAINING, run
     from training.measured import weeks_lines
 
     settings = load()
-    told = run(url_of(archive, settings), settings, model, first, until, out, alert_budget)
+    source = archive_of(archive, settings)
+    with counted("partitions replayed") as progress:
+        told = run(source, settings, model, first, until, out, alert_budget, progress)
     if as_json:
         typer.echo(json.dumps(told))
         return

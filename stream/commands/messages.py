@@ -5,11 +5,12 @@ import sys
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from stream.commands.options import Json, counted, now_ms
+from stream.commands.options import Json, now_ms
+from stream.commands.shown import counted
 from stream.errors import TenfoldError
 
 User = Annotated[str | None, typer.Option(help="Only this user's.", metavar="ID")]
@@ -121,7 +122,13 @@ def send(
 
 def explain(
     transaction: Annotated[str, typer.Argument(help="The transaction's id.", metavar="TRANSACTION_ID")],
-    archive: Annotated[str | None, typer.Option(help="Look there, and not on the topics.", metavar="DIR|URL")] = None,
+    archive: Annotated[
+        str | None,
+        typer.Option(
+            help="Look there only.  [default: TENFOLD_ARCHIVE, for what Kafka does not have any more]",
+            metavar="DIR|URL",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Explain a score: the payment, its window, features, profiles, model and reasons; and make the score again.
@@ -130,25 +137,29 @@ def explain(
 
     Example: tenfold explain t-1
     """
-    from stream.explain import lines, told
+    from stream.explain import lines
     from stream.settings import load
     from stream.terminal import terminal_width
 
     settings = load()
+    found: list[dict[str, Any]] = []
     with counted("records") as progress:
         if archive is None:
-            from stream.explain_topic import stories_of
+            from stream.explain_topic import NotKeptError, told_from_topics
 
-            found = [told(story) for story in stories_of(settings, transaction, progress)]
-        else:
+            try:
+                found = list(told_from_topics(settings, transaction, progress))
+            except NotKeptError:
+                if not settings.archive:
+                    raise
+        if not found:
             from training.extras import require_archive_extra
 
             require_archive_extra()
-            from training.archive import open_archive
-            from training.explain_archive import archived_stories
+            from training.archive_command import archive_of
+            from training.explain_archive import told_from_archive
 
-            its = open_archive(archive, settings.pseudonyms)
-            found = [told(story) for story in archived_stories(its, settings, transaction, progress)]
+            found = list(told_from_archive(archive_of(archive, settings), settings, transaction, progress))
     width = terminal_width()
     typer.echo(json.dumps(found) if as_json else "\n\n".join("\n".join(lines(each, width)) for each in found))
     if any(each["same"] is False for each in found):

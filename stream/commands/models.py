@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from stream.commands.options import ArchiveUrl, Json, tell
+from stream.commands.shown import at_work
 
 
 def _versions() -> list[str]:
@@ -69,7 +70,9 @@ def models_verify(
     from stream.models_command import verified
     from stream.settings import load
 
-    tell(verified(load(), version), as_json=as_json)
+    with at_work("verifying"):
+        told = verified(load(), version)
+    tell(told, as_json=as_json)
 
 
 def models_diff(one: Version, other: Version, as_json: Json = False) -> None:
@@ -106,7 +109,11 @@ def models_promote(
     def say(line: str) -> None:
         typer.echo(line, err=True)
 
-    told = promoted(load(), version, reason, windows_rebuilt=windows_rebuilt, force=force, archive=archive, say=say)
+    settings = load()
+    with at_work("verifying and comparing"):
+        told = promoted(
+            settings, version, reason, windows_rebuilt=windows_rebuilt, force=force, archive=archive, say=say
+        )
     tell(told, as_json=as_json)
 
 

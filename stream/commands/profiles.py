@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from stream.commands.options import ArchiveUrl, Json
+from stream.commands.shown import at_work
 
 TablesUrl = Annotated[
     str | None,
@@ -28,7 +29,9 @@ def profiles_build(archive: ArchiveUrl = None, as_of: AsOf = None, to: TablesUrl
     from training.profiles_command import built_as_dict, built_lines, day_of, open_publisher
 
     publisher = open_publisher(load(), archive, to)
-    built = publisher.build(day_of(as_of, publisher.today))
+    day = day_of(as_of, publisher.today)
+    with at_work(f"building the table of {day}"):
+        built = publisher.build(day)
     typer.echo(json.dumps(built_as_dict(built)) if as_json else "\n".join(built_lines(built)))
 
 
@@ -51,8 +54,9 @@ def profiles_publish(
     from training.profiles_command import day_of, done_as_dict, done_lines, open_publisher, wait_and_publish
 
     publisher = open_publisher(load(), archive, to)
-    with stop_on_signals() as stop:
-        done = wait_and_publish(publisher, day_of(as_of, publisher.today), stop, force=force)
+    day = day_of(as_of, publisher.today)
+    with stop_on_signals() as stop, at_work(f"publishing the table of {day}"):
+        done = wait_and_publish(publisher, day, stop, force=force)
     if done is None:
         raise typer.Exit(130)
     typer.echo(json.dumps(done_as_dict(done)) if as_json else "\n".join(done_lines(done)))

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from stream.commands.options import ArchiveUrl, Json
+from stream.commands.shown import counted
 
 ProfilesUrl = Annotated[
     str | None,
@@ -53,10 +54,12 @@ def archive_compact(
 
     require_archive_extra()
     from stream.settings import load
-    from training.archive_command import compact_all, url_of
+    from training.archive_command import archive_of, compact_all
 
     settings = load()
-    compacted = compact_all(settings, url_of(archive, settings), day.date() if day else None)
+    source = archive_of(archive, settings)
+    with counted("files looked at") as progress:
+        compacted = compact_all(settings, source, day.date() if day else None, progress)
     if as_json:
         typer.echo(json.dumps({topic: each._asdict() for topic, each in compacted.items()}))
         return
@@ -74,14 +77,14 @@ def archive_rotate_pseudonyms(archive: ArchiveUrl = None, profiles: ProfilesUrl 
     require_archive_extra()
     from stream.settings import load
     from training import rotate_pseudonyms
-    from training.archive import open_archive
-    from training.archive_command import kinds_of, url_of
-    from training.profiles_table import tables_beside
+    from training.archive_command import archive_of, kinds_of
+    from training.profiles_table import tables_for
 
     settings = load()
-    source = open_archive(url_of(archive, settings), settings.pseudonyms)
-    tables = open_archive(profiles, settings.pseudonyms) if profiles else tables_beside(source)
-    rotated = rotate_pseudonyms.rotate(source, list(kinds_of(settings)), tables)
+    source = archive_of(archive, settings)
+    tables = tables_for(profiles, source)
+    with counted("files looked at") as progress:
+        rotated = rotate_pseudonyms.rotate(source, list(kinds_of(settings)), tables, progress)
     typer.echo(json.dumps(rotated.as_dict()) if as_json else "\n".join(rotate_pseudonyms.report_lines(rotated)))
 
 
@@ -98,7 +101,9 @@ def import_history(
     label_all: Annotated[bool, typer.Option("--label-all", help="Write a label also for what was no fraud.")] = False,
     timezone: Annotated[str, typer.Option(help="IANA zone of times without an offset.")] = "UTC",
     partitions: Annotated[int, typer.Option(min=1, help="Partitions of the transactions' topic.")] = 12,
-    reject: Annotated[Path | None, typer.Option(help="CSV file for the rows that cannot be used.")] = None,
+    reject: Annotated[
+        Path | None, typer.Option(help="CSV file for the rows that cannot be used.", dir_okay=False)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Import history into the archive, where training and rebuilt windows find it before all live payments.
@@ -111,11 +116,11 @@ def import_history(
     from stream.settings import load
     from training.archive import open_archive
     from training.import_command import plan_of, run
-    from training.import_report import shown_progress, summary_lines
+    from training.import_report import summary_lines
 
     settings = load()
     plan = plan_of(files, maps, label, label_delay, timezone, partitions, settings, label_all=label_all)
-    with shown_progress() as progress:
+    with counted("rows read", line_each=1_000_000) as progress:
         imported = run(plan, open_archive(to, settings.pseudonyms), settings, reject, progress)
     if as_json:
         typer.echo(json.dumps(imported.as_dict()))
@@ -141,15 +146,14 @@ def erase_user(
     from stream.redis_client import connect
     from stream.settings import load
     from training import erase_command
-    from training.archive import open_archive
-    from training.archive_command import url_of
-    from training.profiles_table import tables_beside
+    from training.archive_command import archive_of
+    from training.profiles_table import tables_for
 
     settings = load()
-    source = open_archive(url_of(archive, settings), settings.pseudonyms)
-    tables = open_archive(profiles, settings.pseudonyms) if profiles else tables_beside(source)
-    with connect(settings) as client:
-        erased = erase_command.erase_user(settings, source, tables, client, user, dry_run=dry_run)
+    source = archive_of(archive, settings)
+    tables = tables_for(profiles, source)
+    with connect(settings) as client, counted("files looked at") as progress:
+        erased = erase_command.erase_user(settings, source, tables, client, user, progress, dry_run=dry_run)
     typer.echo(json.dumps(erased.as_dict()) if as_json else "\n".join(erase_command.report_lines(erased)))
     if not (erased.dry_run or erased.complete):
         raise typer.Exit(1)

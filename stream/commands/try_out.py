@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from stream.commands.options import Json
+from stream.commands.shown import counted
 
 
 def demo(
@@ -74,12 +75,14 @@ def simulate(
         from stream.settings import load
 
         settings = load()
-        written = to_kafka(users, days, seed, settings, rate, backdate=backdate)
+        with counted("payments sent") as progress:
+            written = to_kafka(users, days, seed, settings, rate, progress, backdate=backdate)
         places = f"topics {settings.input_topic} and {settings.labels_topic}"
     else:
         if rate is not None or backdate:
             raise SimulateError("--rate and --backdate are for --to kafka: files are written as fast as it goes")
-        written = to_directory(users, days, seed, Path(to))
+        with counted("payments simulated") as progress:
+            written = to_directory(users, days, seed, Path(to), progress)
         places = f"{to}/transactions.parquet and {to}/labels.parquet"
     if as_json:
         typer.echo(json.dumps(written._asdict()))

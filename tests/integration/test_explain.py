@@ -1,13 +1,15 @@
 """``tenfold explain`` on a real broker and in an archive: a score made again is the one that a scorer published."""
 
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 import redis
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from typer.testing import CliRunner
 
@@ -18,11 +20,13 @@ from stream.cli import app
 from stream.contract import timestamp
 from stream.explain_model import ExplainError, served_context
 from stream.parse import ParsedTransaction
+from stream.partitioner import partitions_of
 from stream.profile_layout import ProfileKeys
 from stream.settings import load
 from stream.topics import topic_id
 from tests.oracle import read_topic
 from tests.scorers import Deployment
+from tests.topics import Topics, grow
 from tests.traffic import Record, produce, traffic
 
 pytestmark = pytest.mark.broker
@@ -30,15 +34,15 @@ pytestmark = pytest.mark.broker
 BEGIN_MS = 1_770_000_000_000
 
 
-def payment(number: int, minutes: float, **changed: object) -> Record:
+def payment(number: int, minutes: float, user: str = "anna", **changed: object) -> Record:
     fields = {
-        "transaction_id": f"anna-{number}",
-        "user_id": "anna",
+        "transaction_id": f"{user}-{number}",
+        "user_id": user,
         "amount": 10.0 + number,
         "created_at": timestamp(BEGIN_MS + int(minutes * 60_000)),
         "merchant_id": f"m-{number % 3}",
     }
-    return Record(b"anna", json.dumps(fields | changed).encode(), bad=False)
+    return Record(user.encode(), json.dumps(fields | changed).encode(), bad=False)
 
 
 def annas() -> list[Record]:
@@ -53,14 +57,22 @@ def annas() -> list[Record]:
 @pytest.fixture
 def scored(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Deployment:
     produce(deployment.bootstrap, deployment.input_topic, traffic(300, 5, seed=8))
-    produce(deployment.bootstrap, deployment.input_topic, iter(annas()))
+    score(deployment, annas())
+    ask_about(deployment, monkeypatch)
+    return deployment
+
+
+def score(deployment: Deployment, records: list[Record]) -> None:
+    produce(deployment.bootstrap, deployment.input_topic, iter(records))
     scorer = deployment.scorer()
     deployment.wait_until_scored([scorer])
     assert scorer.stop() == 0
+
+
+def ask_about(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in deployment.environment().items():
         if name.startswith("TENFOLD_"):
             monkeypatch.setenv(name, value)
-    return deployment
 
 
 def explained(*words: str, code: int = 0) -> list[dict[str, object]]:
@@ -190,3 +202,121 @@ def test_an_index_of_profiles_that_cannot_be_read_is_named(redis_url: str, group
     payment = ParsedTransaction("anna-1", "anna", 5.0, timestamp(BEGIN_MS))
     with pytest.raises(ExplainError, match="is no index of profiles"):
         served_context(settings, spec, payment, np.zeros(1, RECORD), None)
+
+
+@pytest.fixture
+def archived(scored: Deployment, topics: Topics, monkeypatch: pytest.MonkeyPatch) -> Deployment:
+    """All that is on the topics, archived by an archiver; TENFOLD_ARCHIVE says where."""
+    pytest.importorskip("duckdb")
+    from tests.archivers import Archiving  # noqa: PLC0415
+    from training.archive import Kind  # noqa: PLC0415
+
+    names = {
+        Kind.TRANSACTIONS: scored.input_topic,
+        Kind.LABELS: topics.create("fraud-labels", 1),
+        Kind.SCORES: scored.output_topic,
+    }
+    archiving = Archiving(scored.bootstrap, scored.group_id, scored.directory, names)
+    archiver = archiving.archiver("--max-rows", "50")
+    archiving.wait_until_archived([archiver])
+    assert archiver.stop() == 0
+    monkeypatch.setenv("TENFOLD_LABELS_TOPIC", names[Kind.LABELS])
+    monkeypatch.setenv("TENFOLD_ARCHIVE", str(scored.directory / "archive"))
+    return scored
+
+
+def keep(deployment: Deployment, topic: str, last: int, partitions: tuple[int, ...] = (0, 1, 2)) -> None:
+    """Delete all records of partitions but the last ones, as retention does."""
+    records = read_topic(deployment.bootstrap, topic)
+    ends = {record.partition(): record.offset() + 1 for record in records if record.partition() in partitions}
+    admin = AdminClient({"bootstrap.servers": deployment.bootstrap})
+    starts = [TopicPartition(topic, partition, end - last) for partition, end in ends.items()]
+    for deleted in admin.delete_records(starts).values():
+        deleted.result(30)
+
+
+def made_of(told: dict[str, object]) -> tuple[object, ...]:
+    """Return payment, window with its features, and the score that was made again."""
+    return tuple(told[name] for name in ("transaction_id", "amount", "created_at", "window", "recomputed"))
+
+
+def test_what_the_log_has_lost_is_taken_from_the_archive(archived: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    [whole] = explained("anna-16")
+    keep(archived, archived.input_topic, last=1)
+    [told] = explained("anna-16")
+
+    assert told["same"]
+    assert told["source"]["from"] == "topic"  # type: ignore[index]
+    assert told["source"]["window_is_whole"]  # type: ignore[index]
+    assert told["source"]["read_from_offset"] == told["source"]["offset"]  # type: ignore[index]
+    assert made_of(told) == made_of(whole)
+    assert told["published"]["fraud_probability"] == pytest.approx(  # type: ignore[index]
+        told["recomputed"]["fraud_probability"],  # type: ignore[index]
+        abs=2e-6,
+    )
+
+    monkeypatch.delenv("TENFOLD_ARCHIVE")
+    [short] = explained("anna-16", code=1)
+    assert ids(short) == ["anna-16"]
+    assert "is not there any more" in short["different_because"][0]  # type: ignore[index]
+
+
+def test_what_kafka_has_deleted_altogether_is_told_out_of_the_archive(archived: Deployment) -> None:
+    [late], [flagged], twice = explained("anna-14"), explained("anna-16"), explained("anna-9")
+    keep(archived, archived.input_topic, last=0)
+    scored_still = explained("anna-16")
+    keep(archived, archived.output_topic, last=0)
+    again = [*explained("anna-14"), *explained("anna-16"), *explained("anna-9")]
+
+    assert [told["source"]["from"] for told in (*scored_still, *again)] == ["archive"] * 5  # type: ignore[index]
+    assert all(told["same"] for told in again)
+    assert [made_of(told) for told in again] == [made_of(told) for told in (late, flagged, *twice)]
+    published = [told["published"]["fraud_probability"] for told in again]  # type: ignore[index]
+    assert published == pytest.approx([told["recomputed"]["fraud_probability"] for told in again], abs=2e-6)  # type: ignore[index]
+
+    ran = CliRunner().invoke(app, ["explain", "nobody-1"])
+    assert ran.exit_code == 1
+    assert str(archived.directory / "archive") in str(ran.exception)
+
+
+def test_who_moved_when_partitions_were_added_is_explained_with_what_was_before(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The score is made of a window that a rebuild put together from two logs: the user's own has the half of it."""
+    user, old, new = next(
+        (name, before, now)
+        for name in (f"user-{number}" for number in range(100))
+        for before, now in [[int(partitions_of([name.encode()], count, "murmur2")[0]) for count in (3, 5)]]
+        if now >= 3
+    )
+    score(deployment, [payment(number, 10.0 * number, user) for number in range(6)])
+    grow(AdminClient({"bootstrap.servers": deployment.bootstrap}), deployment.input_topic, 5)
+    rebuild = [sys.executable, "-m", "stream", "reset", "--rebuild"]
+    subprocess.run(rebuild, env=deployment.environment(), check=True, capture_output=True)
+    score(deployment, [payment(number, 10.0 * number, user) for number in range(6, 9)])
+    ask_about(deployment, monkeypatch)
+    [before], [after] = explained(f"{user}-5"), explained(f"{user}-8")
+
+    assert (before["same"], after["same"]) == (True, True)
+    assert before["source"]["moved_from"] == []  # type: ignore[index]
+    assert (after["source"]["partition"], after["source"]["moved_from"]) == (new, [old])  # type: ignore[index]
+    assert ids(after) == [f"{user}-{number}" for number in range(9)]
+    assert f"some of them on partition {old}" in CliRunner().invoke(app, ["explain", f"{user}-8"]).stdout
+
+    pytest.importorskip("duckdb")
+    archive = str(deployment.directory / "archive")
+    archive_all(deployment, archive)
+    [again] = explained(f"{user}-8", "--archive", archive)
+    assert again["same"]
+    assert again["source"]["moved_from"] == [old]  # type: ignore[index]
+    assert made_of(again) == made_of(after)
+
+    keep(deployment, deployment.input_topic, last=0, partitions=(old,))
+    [lost] = explained(f"{user}-8", code=1)
+    assert ids(lost) == [f"{user}-{number}" for number in range(6, 9)]
+    assert "partitions were added" in lost["different_because"][0]  # type: ignore[index]
+    monkeypatch.setenv("TENFOLD_ARCHIVE", archive)
+    [found] = explained(f"{user}-8")
+    assert found["same"]
+    assert found["source"]["from"] == "topic"  # type: ignore[index]
+    assert made_of(found) == made_of(after)

@@ -156,7 +156,7 @@ def test_what_cannot_be_compared_is_refused_with_the_way_out(
         assert str(ran.exception).endswith("to promote it uncompared: --force, with the reason why")
         return str(ran.exception)
 
-    assert "holds no transaction since" in refusal("--archive", str(tmp_path))
+    assert f"there is no archive at {tmp_path}" in refusal("--archive", str(tmp_path))
     rewrite(root / "good", "metrics.json", days={"test": ["2025-04-01", "2025-04-07"]})
     assert "no transaction since 2025-03-31" in refusal()
     rewrite(root / "good", "metrics.json", days={"test": ["2025-02-10", "2025-02-20"]})
