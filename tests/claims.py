@@ -111,9 +111,38 @@ _RUN = {
     "tests/prometheus/test_rules.py": {
         "test_the_pages_commands_make_links_of_paths": (("docs/monitoring.md", "bash", ""),)
     },
+    "tests/docker/test_compose.py": {
+        "test_all_of_it_is_healthy_and_nothing_listens_beyond_loopback": (
+            ("README.md", "console", "docker compose up"),
+            ("docs/compose.md", "console", "docker compose up\n"),
+        ),
+        "test_what_is_done_by_hand_is_done_in_containers": (("docs/compose.md", "bash", "tenfold watch --anomalies"),),
+        "test_three_scorers_of_which_one_is_killed_score_everything_once": (
+            ("docs/compose.md", "bash", "--scale scorer=3"),
+        ),
+        "test_a_model_trained_on_what_is_archived_scores": (("docs/compose.md", "bash", "run --rm train\n"),),
+        "test_a_model_is_trained_on_simulated_files": (("docs/compose.md", "bash", "--to /data/history"),),
+        "test_files_from_before_are_brought_under_a_key": (("docs/compose.md", "bash", "rotate-pseudonyms"),),
+    },
+    "tests/docker/test_secure.py": {
+        "test_all_of_it_is_healthy_and_nothing_listens_beyond_loopback": (
+            ("docs/compose.md", "bash", "compose.secure.yml up"),
+        ),
+        "test_a_payment_sent_under_a_name_has_its_score_here": (("docs/compose.md", "bash", "cp secrets:"),),
+        "test_a_user_is_erased_by_a_role_that_can_only_find_and_remove": (("docs/compose.md", "bash", "erase ID"),),
+    },
+    "tests/docker/test_images.py": {
+        "test_the_build_of_the_page_says_where_its_source_is_and_when_it_was_made": (
+            ("docs/compose.md", "bash", "--build-arg SOURCE"),
+        ),
+        "test_the_base_can_be_pinned_as_the_page_says": (("docs/compose.md", "bash", "sed 's"),),
+    },
     "tests/chart/test_page.py": {
         "test_the_blocks_of_the_page_are_taken": (("docs/kubernetes.md", "yaml", ""),),
         "test_the_command_beside_the_scorers_makes_a_pod": (("docs/kubernetes.md", "bash", "jq "),),
+        "test_the_commands_of_the_page_install_what_they_then_ask_for": (
+            ("docs/kubernetes.md", "bash", "helm install"),
+        ),
     },
 }
 
@@ -122,25 +151,19 @@ CLAIMS = tuple(
 )
 
 _AN_HOUR = "measures for an hour; tests/unit/test_peers.py and test_benchmarks.py try the parts"
-_ENGINE = "needs an engine for containers; tests/docker brings the same services up and asks the same of them"
-_TESTS = "picks tests, and runs some for minutes; tests/unit/test_contributing.py holds names and markers"
 
 NOT_RUN = (
-    NotRun("README.md", "console", "docker compose up", _ENGINE),
-    NotRun("CONTRIBUTING.md", "console", "pytest --lf", _TESTS),
+    NotRun(
+        "CONTRIBUTING.md",
+        "console",
+        "pytest --lf",
+        "picks tests, and runs some for minutes; tests/unit/test_contributing.py holds names and markers",
+    ),
     NotRun("benchmarks/README.md", "console", "make bench ", _AN_HOUR),
     NotRun("benchmarks/peers/README.md", "console", "-m benchmarks.peers", _AN_HOUR),
     NotRun("benchmarks/peers/README.md", "console", "uv pip compile", "asks a registry for the newest versions"),
     NotRun("docs/explanation/comparison.md", "console", "-m benchmarks.peers", _AN_HOUR),
-    NotRun("docs/compose.md", "console", "", _ENGINE),
-    NotRun("docs/compose.md", "bash", "", _ENGINE),
     NotRun("docs/kubernetes.md", "bash", "docker push", "pushes to a registry; tests/docker builds each target"),
-    NotRun(
-        "docs/kubernetes.md",
-        "bash",
-        "helm install",
-        "needs a cluster; tests/chart renders the chart with the page's values",
-    ),
     NotRun("docs/quality.md", "console", "", "its data is not part of the project; training takes an hour"),
     NotRun(
         "docs/releasing.md",

@@ -30,9 +30,11 @@ def require_helm() -> str:
     return found
 
 
-def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run Helm; whether it succeeded is for the caller to see."""
-    return subprocess.run([require_helm(), *arguments], capture_output=True, text=True, check=False, timeout=120)
+def helm(*arguments: str | Path, directory: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run Helm in a directory; whether it succeeded is for the caller to see."""
+    return subprocess.run(
+        [require_helm(), *arguments], cwd=directory, capture_output=True, text=True, check=False, timeout=120
+    )
 
 
 @cache

@@ -10,13 +10,14 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.chart.charts import CHART, ROOT, of_kind, render
+from tests.chart.charts import CHART, NEWEST, ROOT, container_of, environment_of, helm, of_kind, pods_of, render
 from tests.chart.test_schemas import MINIMAL
+from tests.pages import asked, blocks, the_block
 
 pytestmark = pytest.mark.chart
 
 PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
-BLOCKS = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+BLOCKS = [block.text for block in blocks("docs/kubernetes.md") if block.language == "yaml"]
 VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
 
 
@@ -53,7 +54,7 @@ def test_the_values_that_the_page_names_are_there() -> None:
 
 
 def test_the_command_beside_the_scorers_makes_a_pod(tmp_path: Path) -> None:
-    [program] = re.findall(r"jq '(.*?)' \|", PAGE, re.DOTALL)
+    [program] = re.findall(r"jq '(.*?)' \|", the_block("docs/kubernetes.md", "jq ").script, re.DOTALL)
     [stateful] = of_kind(render(MINIMAL), "StatefulSet")
     ran = subprocess.run(
         ["jq", program], input=json.dumps(stateful), capture_output=True, text=True, check=True, cwd=tmp_path
@@ -65,3 +66,20 @@ def test_the_command_beside_the_scorers_makes_a_pod(tmp_path: Path) -> None:
     assert container["args"] == ["reset", "--rebuild"]
     assert container["env"] == stateful["spec"]["template"]["spec"]["containers"][0]["env"]
     assert not any("Probe" in name for name in container)
+
+
+def test_the_commands_of_the_page_install_what_they_then_ask_for(tmp_path: Path) -> None:
+    (tmp_path / "values.yaml").write_text(the_block("docs/kubernetes.md", "kafka-2:9092").text)
+    (tmp_path / "deploy").symlink_to(ROOT / "deploy")
+    run, install, rollout = asked(the_block("docs/kubernetes.md", "helm install"))
+    assert install[:2] == ("helm", "install")  # which makes the documents that a cluster is given as template does
+    ran = helm("template", *install[2:], "--kube-version", NEWEST, directory=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    documents = [document for document in yaml.safe_load_all(ran.stdout) if document]
+
+    [stateful] = of_kind(documents, "StatefulSet")
+    assert rollout[-1] == f"statefulset/{stateful['metadata']['name']}"
+    scorer = pods_of(documents)["scorer"]
+    assert run[run.index("--image") + 1] == container_of(scorer)["image"]
+    name, _, server = run[run.index("--env") + 1].partition("=")
+    assert server in environment_of(scorer)[name]["value"].split(",")

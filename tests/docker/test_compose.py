@@ -1,10 +1,12 @@
 """``docker compose up``, as a user has it: all of it in containers, payments and scores from this machine."""
 
 import json
+import re
+import secrets
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from pathlib import Path
 
@@ -15,13 +17,16 @@ from confluent_kafka import Consumer, KafkaException
 from models.bundle import load_bundle, starter
 from tests.docker.stack import Stack, docker, wait_until
 from tests.oracle import judge, read_topic, replay
+from tests.pages import the_block
 from tests.processes import http_get
 from tests.prometheus.asked import ask, asked, without_data
 from tests.prometheus.tools import PROMETHEUS
 from tests.scorers import Deployment
-from tests.traffic import produce, traffic, verdicts
+from tests.traffic import Record, produce, traffic, verdicts
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
+
+UP = the_block("docs/compose.md", "docker compose up\n")
 
 #: Panels that are empty on a stack's first day, and why.
 EMPTY = {
@@ -38,7 +43,7 @@ def stack(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> I
     settings = {"SIMULATOR_USERS": "500", "SIMULATOR_RATE": "20", "ARCHIVE_MAX_AGE": "5"}
     made = Stack(tmp_path_factory.mktemp("stack"), IMAGE_TAG=tag, **settings)
     try:
-        made.up()
+        made.up(UP.script)
         produce(made.bootstrap, "fraud-labels", verdicts(200, 50, seed=1))
         yield made
     finally:
@@ -71,6 +76,7 @@ def scores_of(stack: Stack, transaction_id: str) -> list[dict[str, object]]:
 
 
 def test_all_of_it_is_healthy_and_nothing_listens_beyond_loopback(stack: Stack) -> None:
+    assert the_block("README.md", "docker compose up").script == UP.script
     states = {each["Service"]: each["Health"] for each in stack.containers() if each["Service"] != "topics"}
 
     assert states == dict.fromkeys(stack.services() - {"topics"}, "healthy")
@@ -83,6 +89,20 @@ def test_a_payment_sent_in_the_brokers_container_has_its_score_here(stack: Stack
 
     [score] = scores_of(stack, "t-1")
     assert (score["user_id"], score["window_length"], score["model_version"]) == ("anna", 1, "starter-default")
+
+
+def test_what_is_done_by_hand_is_done_in_containers(stack: Stack) -> None:
+    watch, consume, logs = the_block("docs/compose.md", "tenfold watch --anomalies").script.splitlines()
+    watching, following = stack.starts(watch), stack.starts(logs)
+    produce(stack.bootstrap, "transactions", iter([Record(b"anna", b"{", bad=True)]))
+    letter = stack.types(consume)
+
+    assert "error" in letter
+    assert letter.rstrip().endswith("{")
+    wait_until(lambda: "ANOMALY" in watching.log.read_text(), "a payment is flagged")
+    wait_until(lambda: "starter-default" in following.log.read_text(), "the log names the model")
+    for each in (watching, following):
+        each.end(signal.SIGINT)
 
 
 def test_prometheus_has_every_process(stack: Stack) -> None:
@@ -116,7 +136,7 @@ def test_three_scorers_of_which_one_is_killed_score_everything_once(stack: Stack
         except KafkaException:  # offsets of the killed scorer's transaction are not stable yet
             return False
 
-    stack.up("--no-recreate", "--scale", "scorer=3")
+    stack.types(the_block("docs/compose.md", "--scale scorer=3").script)
     wait_until(lambda: shared_by(3), "three scorers share the partitions")
     before, enough = scored(), threading.Event()
     payments = takewhile(lambda _: not enough.is_set(), traffic(100_000, 300, seed=1))
@@ -163,7 +183,6 @@ def test_every_expression_of_dashboards_and_rules_is_answered(stack: Stack) -> N
 
 @pytest.mark.usefixtures("all_images")
 def test_a_model_trained_on_what_is_archived_scores(stack: Stack) -> None:
-    first = (datetime.now(UTC) - timedelta(days=39)).date()
     simulated = ["simulate", "--to", "kafka", "--backdate", "--users", "200", "--days", "40", "--seed", "7"]
     archived = 'sum(tenfold_archive_rows_total{topic="fraud-labels"})'
     before = sum(value for _, value in asked_of_prometheus(stack, archived))
@@ -172,15 +191,23 @@ def test_a_model_trained_on_what_is_archived_scores(stack: Stack) -> None:
     behind = 'sum(tenfold_archive_lag_records{topic!="fraud-scores"})'
     whole = f"{archived} >= {before + sent['labels']} and {behind} == 0"
     wait_until(lambda: bool(asked_of_prometheus(stack, whole)), "all of it is archived")
-    days = ["--from", str(first), "--validation-days", "4", "--test-days", "4"]
-    training = ["train", "--archive", "/data/archive", "--store", "/models", "--epochs", "1", "--batch-size", "512"]
-    trained = stack.compose("--profile", "train", "run", "--rm", "-T", "train", *training, *days, "--json")
-    name = json.loads(trained)["model_version"]
+    trained = stack.types(the_block("docs/compose.md", "run --rm train\n").script)
+    [name] = re.findall(r"^Bundle /models/(\S+)$", trained, re.MULTILINE)
 
     def in_force() -> set[str]:
         return {labels["model_version"] for labels, _ in asked_of_prometheus(stack, "tenfold_model_info == 1")}
 
     wait_until(lambda: in_force() == {name}, "every scorer has the new champion")
+
+
+@pytest.mark.usefixtures("all_images")
+def test_a_model_is_trained_on_simulated_files(stack: Stack) -> None:
+    block = the_block("docs/compose.md", "--to /data/history")
+    printed = stack.types(block.script.replace("--users 2000", "--users 200"))  # else it takes minutes
+
+    [name] = re.findall(r"^Bundle /models/(\S+)$", printed, re.MULTILINE)
+    listed = stack.compose("exec", "-T", "scorer", "tenfold", "models", "list", "--json")
+    assert name in listed
 
 
 def test_sigterm_arrives_and_is_obeyed(stack: Stack) -> None:
@@ -190,6 +217,13 @@ def test_sigterm_arrives_and_is_obeyed(stack: Stack) -> None:
 
     assert {each["Service"] for each in stack.containers(*roles) if each["Name"] in running} == set(roles)
     assert {each["ExitCode"] for each in stack.containers(*roles) if each["Name"] in running} == {0}
+
+
+def test_files_from_before_are_brought_under_a_key(stack: Stack) -> None:
+    rotate = the_block("docs/compose.md", "rotate-pseudonyms").script
+    printed = stack.types(rotate, PSEUDONYM_KEYS=secrets.token_hex(32))
+
+    assert re.search(r"^transactions: ([1-9][\d,]*) of \1 files", printed, re.MULTILINE), printed
 
 
 def test_down_leaves_the_data_and_nothing_else(stack: Stack) -> None:

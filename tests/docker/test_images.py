@@ -4,12 +4,14 @@ import json
 import re
 import subprocess
 import tomllib
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
 from tests.docker.conftest import SAID
-from tests.docker.stack import ROOT, docker
+from tests.docker.stack import docker, shell
+from tests.pages import ROOT, the_block
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
@@ -69,6 +71,38 @@ def test_labels_say_what_it_is_and_where_it_is_from(all_images: dict[str, str], 
     assert labels["org.opencontainers.image.version"] == VERSION
     assert {name: labels[f"org.opencontainers.image.{name.lower()}"] for name in SAID} == SAID
     assert {"title", "description", "licenses"} <= {name.rpartition(".")[2] for name in labels}
+
+
+@pytest.mark.usefixtures("images")
+def test_the_build_of_the_page_says_where_its_source_is_and_when_it_was_made(tmp_path: Path) -> None:
+    block, name = the_block("docs/compose.md", "--build-arg SOURCE"), "tenfold/serving:test-labelled"
+    shell(f"git clone --quiet --no-checkout '{ROOT}' '{tmp_path}'")
+    clone = {"GIT_DIR": str(tmp_path / ".git")}  # which has an origin, as not every checkout has
+    shell(block.script.replace("-t tenfold/serving", f"-t {name}"), **clone)
+    labels = config_of(name)["Labels"]
+    docker("image", "rm", name)
+
+    asked = {
+        "source": "git remote get-url origin",
+        "revision": "git rev-parse HEAD",
+        "created": "git log -1 --format=%cI",
+    }
+    assert isinstance(labels, dict)
+    for label, question in asked.items():
+        assert labels[f"org.opencontainers.image.{label}"] == shell(question, **clone).strip()
+
+
+@pytest.mark.usefixtures("images")
+def test_the_base_can_be_pinned_as_the_page_says() -> None:
+    block, name = the_block("docs/compose.md", "sed 's"), "tenfold/serving:test-pinned"
+    pinned = shell(block.script.partition(" | ")[0].replace("…", "0" * 64))
+
+    assert pinned == DOCKERFILE.replace(f"FROM {BASE}", f"FROM {BASE}@sha256:{'0' * 64}")
+    assert pinned.count("@sha256:") == DOCKERFILE.count(f"FROM {BASE}") >= 2
+    # what was built here has no digest: the rest of the line is tried without one, and builds what is there already
+    said = " ".join(f"--build-arg {argument}={value}" for argument, value in SAID.items())
+    shell(block.script.replace("@sha256:…", "").replace("-t tenfold/serving", f"-t {name} {said}"))
+    docker("image", "rm", name)
 
 
 @pytest.fixture(scope="module")

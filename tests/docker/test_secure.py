@@ -1,6 +1,7 @@
 """``docker compose -f docker-compose.yml -f deploy/compose.secure.yml up``: the same, and nobody without a name."""
 
 import json
+import os
 import signal
 import sys
 import tomllib
@@ -11,7 +12,8 @@ import pytest
 from confluent_kafka import KafkaError
 from confluent_kafka.admin import AdminClient
 
-from tests.docker.stack import PATIENCE_S, PAYMENT, ROOT, Stack, wait_until
+from tests.docker.stack import PATIENCE_S, PAYMENT, RECORD, Stack, wait_until
+from tests.pages import ROOT, the_block
 from tests.processes import ChildProcess
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
@@ -25,18 +27,23 @@ def stack(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> I
     [tag] = {name.partition(":")[2] for name in images.values()}
     made = Stack(tmp_path_factory.mktemp("secure"), "deploy/compose.secure.yml", IMAGE_TAG=tag)
     try:
-        made.up()
+        made.up(the_block("docs/compose.md", "compose.secure.yml up").script)
         yield made
     finally:
         made.down()
 
 
+#: What is typed to get one's own secrets: copied, gone to, read scores with and sent payments with.
+COPY, ENTER, WATCH, PRODUCE = the_block("docs/compose.md", "cp secrets:").script.splitlines()
+
+
 @pytest.fixture(scope="module")
 def mine(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the person on this machine is given: settings, password and the authority's certificate."""
-    directory = tmp_path_factory.mktemp("mine") / "secrets"
-    stack.compose("cp", "secrets:/secrets/client", str(directory))
-    return directory
+    directory = tmp_path_factory.mktemp("mine")
+    for name in ("docker-compose.yml", "deploy"):  # so that nothing is written into the checkout
+        (directory / name).symlink_to(ROOT / name)
+    return Path(stack.types(f"{COPY}\n{ENTER}\npwd", directory=directory).strip())
 
 
 def client(stack: Stack, mine: Path, heard: set[int], changes: dict[str, str]) -> AdminClient:
@@ -58,17 +65,20 @@ def test_all_of_it_is_healthy_and_nothing_listens_beyond_loopback(stack: Stack) 
     assert stack.ports() == {"127.0.0.1"}
 
 
-def watch(mine: Path, log: Path, **settings: str) -> ChildProcess:
-    """Start ``tenfold watch`` as the page says: in the directory of one's own secrets."""
-    values = {"TENFOLD_CONFIG": "tenfold.toml", "TENFOLD_GROUP_ID": "client-me", "PYTHONPATH": str(ROOT)} | settings
-    command = [sys.executable, "-m", "stream", "watch", "--from-beginning", "--json"]
-    return ChildProcess(["env", "-C", mine, *(f"{name}={value}" for name, value in values.items()), *command], log)
+def watch(stack: Stack, mine: Path, **settings: str) -> ChildProcess:
+    """Type what the page reads scores with in the directory of one's own secrets, from the oldest on and as JSON."""
+    settings["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return stack.starts(f"env {WATCH} --from-beginning --json", mine, **settings)
 
 
 def test_a_payment_sent_under_a_name_has_its_score_here(stack: Stack, mine: Path, tmp_path: Path) -> None:
+    watching = watch(stack, mine)
     stack.compose("cp", str(mine), "kafka:/mine")
-    stack.send_payment("--producer.config", "client.properties", directory="/mine")
-    watching = watch(mine, tmp_path / "watch.log")
+    producer = tmp_path / "kafka-console-producer.sh"  # the broker's container has it
+    producer.write_text('#!/bin/sh\nexec docker compose exec --workdir /mine kafka "/opt/kafka/bin/${0##*/}" "$@"\n')
+    producer.chmod(0o755)
+    typed = PRODUCE.replace("localhost:9092", "kafka:29092")
+    stack.types(typed, RECORD, PATH=f"{tmp_path}:{os.environ['PATH']}")
 
     def scores() -> list[dict[str, object]]:
         lines = [json.loads(line) for line in watching.log.read_text().splitlines(keepends=True) if line[-1] == "\n"]
@@ -80,9 +90,9 @@ def test_a_payment_sent_under_a_name_has_its_score_here(stack: Stack, mine: Path
     assert (score["user_id"], score["window_length"], score["model_version"]) == ("anna", 1, "starter-default")
 
 
-def test_a_name_is_good_for_its_own_rights_only(mine: Path, tmp_path: Path) -> None:
+def test_a_name_is_good_for_its_own_rights_only(stack: Stack, mine: Path) -> None:
     others = {"TENFOLD_INPUT_TOPIC": "none", "TENFOLD_OUTPUT_TOPIC": "transactions"}
-    refused = watch(mine, tmp_path / "watch.log", **others)
+    refused = watch(stack, mine, **others)
 
     assert refused.wait(int(PATIENCE_S)) == 1
     said = refused.log.read_text()
@@ -122,15 +132,13 @@ def test_redis_takes_nobody_without_a_name(stack: Stack) -> None:
 
 
 def test_a_user_is_erased_by_a_role_that_can_only_find_and_remove(stack: Stack) -> None:
-    stack.compose("stop", "archiver")  # it writes what it has in memory
-    report = json.loads(stack.compose("--profile", "erase", "run", "--rm", "-T", "erase", PAYMENT["user_id"], "--json"))
+    block = the_block("docs/compose.md", "erase ID")
+    report = stack.types(block.script.replace("erase ID", f"erase {PAYMENT['user_id']}"))
 
-    assert report["complete"]
-    assert (report["windows"], report["topics"]["transactions"]["rows"], report["topics"]["fraud-scores"]["rows"]) == (
-        1,
-        1,
-        1,
-    )
+    for found in ("transactions: 1 rows removed", "fraud-scores: 1 rows removed", "and 1 windows removed"):
+        assert found in report
+    assert "a second look found nothing" in report
+    assert [each["State"] for each in stack.containers("archiver")] == ["running"]
 
 
 def test_down_leaves_the_data_and_nothing_else(stack: Stack) -> None:

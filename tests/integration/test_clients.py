@@ -21,11 +21,11 @@ from tests.brokers import RedisServer
 from tests.conftest import GivenKafka, GivenRedis, OwnKafka
 from tests.kafka_jars import PartMissingError, find_java, jars_of
 from tests.oracle import read_topic
+from tests.pages import ROOT, blocks
 from tests.scorers import Deployment
 from tests.topics import Topics
 
-DOCS = Path(__file__).parents[2] / "docs"
-CLIENTS, PAGE = DOCS / "clients", (DOCS / "how-to" / "clients.md").read_text()
+CLIENTS, PAGE = ROOT / "docs" / "clients", blocks("docs/how-to/clients.md")
 PARTITIONS = 3
 SOURCE = ("source-topic", "source-partition", "source-offset")
 PAYMENT = Draft202012Validator(json_schemas()["transaction"])
@@ -75,11 +75,10 @@ def put_in_the_way(deployment: Deployment) -> None:
             producer.commit_transaction()
 
 
-def shown(heading: str) -> list[str]:
+def shown(program: str) -> list[str]:
     """Return the command that the page starts a program with, as the shell splits it."""
-    block = re.search(rf"^## {heading}\n.*?^```bash\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    assert block is not None
-    return shlex.split(block[1].splitlines()[-1])
+    [command] = [block.script.splitlines()[-1] for block in PAGE if block.language == "bash" and program in block.text]
+    return shlex.split(command)
 
 
 def without(missing: str) -> NoReturn:
@@ -107,7 +106,7 @@ def fetch(*command: str | Path, into: Path) -> None:
 
 
 def in_python() -> list[str]:
-    return [sys.executable, *shown("Python")[1:]]
+    return [sys.executable, *shown("payments.py")[1:]]
 
 
 def in_java() -> list[str]:
@@ -123,7 +122,7 @@ def in_java() -> list[str]:
         jars = jars_of(CLIENTS / "java" / "pom.xml")
     except PartMissingError as missing:
         not_fetched(str(missing))
-    return [f"{jars}/*" if word == "libs/*" else word for word in shown("Java")]
+    return [f"{jars}/*" if word == "libs/*" else word for word in shown("Payments.java")]
 
 
 def in_go() -> list[str]:
@@ -135,7 +134,7 @@ def in_go() -> list[str]:
     if found is None or tuple(map(int, found.groups())) < tuple(map(int, wanted.groups())):
         without(f"it needs Go {'.'.join(wanted.groups())}, {go} is {told.strip()}")
     fetch(go, "mod", "download", into=folder)
-    return shown("Go")
+    return shown("go run")
 
 
 def in_node() -> list[str]:
@@ -145,7 +144,7 @@ def in_node() -> list[str]:
     if not installed.exists() or installed.read_text() != lock.read_text():
         fetch(npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", into=folder)
         shutil.copyfile(lock, installed)
-    return shown("Node.js")
+    return shown("payments.js")
 
 
 LANGUAGES = {"python": in_python, "java": in_java, "go": in_go, "node": in_node}

@@ -150,7 +150,8 @@ def test_the_runbooks_look_where_they_should(shell: PageShell) -> None:
     scorer = shell.deployment.scorer()
     shell.deployment.wait_until_scored([scorer])
     scorer.stop()
-    [dead, topic] = [the_block(f"docs/runbooks/{page}.md", "kafka-") for page in ("dead-letters", "events-lost")]
+    dead = the_block("docs/runbooks/dead-letters.md", "kafka-console-consumer.sh")
+    topic = the_block("docs/runbooks/events-lost.md", "kafka-configs.sh")
 
     letters = shell.type(dead).splitlines()
     assert [letter.partition("{")[2] for letter in sorted(letters, key=lambda each: each[-1])] == list("01234")

@@ -10,16 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.kafka_tools import with_kafka_tools
+from tests.pages import the_block
 from tests.scorers import Deployment
-
-README = (Path(__file__).parents[2] / "README.md").read_text()
-
-
-def block(language: str, containing: str) -> str:
-    """Return the README's one fenced block of that language that contains the words."""
-    blocks = re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    [found] = [text for text in blocks if containing in text]
-    return found
 
 
 def at(deployment: Deployment, text: str) -> str:
@@ -34,13 +26,13 @@ def at(deployment: Deployment, text: str) -> str:
 def test_kafkas_own_tools_send_a_payment_and_read_its_score(deployment: Deployment, tmp_path: Path) -> None:
     scorer = deployment.scorer()
     env = os.environ | {"PATH": with_kafka_tools(tmp_path)}
-    typed = at(deployment, block("bash", "kafka-console-producer.sh"))
+    typed = at(deployment, the_block("README.md", "kafka-console-producer.sh").text)
     ran = subprocess.run(["bash", "-euc", typed], env=env, capture_output=True, text=True, timeout=120, check=False)
     scorer.stop()
 
     assert ran.returncode == 0, ran.stderr
     score = json.loads(ran.stdout.splitlines()[-1])
-    shown = json.loads(block("json", "fraud_probability"))
+    shown = json.loads(the_block("README.md", '"fraud_probability":0.').text)
     of_the_moment = {"fraud_probability", "lstm_score", "scored_at"}
     assert score.keys() == shown.keys()
     assert {name: score[name] for name in score.keys() - of_the_moment} == {
@@ -52,7 +44,8 @@ def test_kafkas_own_tools_send_a_payment_and_read_its_score(deployment: Deployme
 @pytest.mark.broker
 def test_the_python_of_the_readme_sends_a_payment_and_reads_its_score(deployment: Deployment) -> None:
     scorer = deployment.scorer()
-    program = at(deployment, block("python", "confluent_kafka")).replace('"alerts"', f'"alerts-{deployment.group_id}"')
+    program = at(deployment, the_block("README.md", "from confluent_kafka").text)
+    program = program.replace('"alerts"', f'"alerts-{deployment.group_id}"')
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
     scorer.stop()
 
@@ -61,7 +54,7 @@ def test_the_python_of_the_readme_sends_a_payment_and_reads_its_score(deployment
 
 
 def test_the_library_example_of_the_readme_runs() -> None:
-    example = block("python", "LSTMFraudDetector")
+    example = the_block("README.md", "LSTMFraudDetector").text
     ran = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, timeout=120, check=False)
 
     assert ran.returncode == 0, ran.stderr

@@ -1,7 +1,6 @@
 """The documented walk-through, as it stands there: from events on Kafka to a champion, and its scores in retrospect."""
 
 import json
-import re
 import signal
 import time
 import uuid
@@ -18,13 +17,14 @@ from confluent_kafka.admin import AdminClient  # noqa: E402
 
 from tests.archivers import Archiving  # noqa: E402
 from tests.conftest import GivenKafka, OwnKafka  # noqa: E402
+from tests.pages import blocks  # noqa: E402
 from tests.scorers import Deployment  # noqa: E402
 from tests.shells import Shell  # noqa: E402
 from training.archive import Kind  # noqa: E402
 
 pytestmark = [pytest.mark.broker, pytest.mark.training, pytest.mark.timeout(1800)]
 
-PAGE = (Path(__file__).parents[2] / "docs" / "walk-through.md").read_text()
+PAGE = blocks("docs/walk-through.md")
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ def labels_of(input_topic: str) -> str:
 
 def commands() -> list[str]:
     """Return the page's commands, each on one line."""
-    blocks = re.findall(r"^```bash\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    return "".join(blocks).replace("\\\n", "").splitlines()
+    typed = [block.script for block in PAGE if block.language == "bash"]
+    return "".join(typed).replace("\\\n", "").splitlines()
 
 
 def until(ready: Callable[[], bool], shell: Shell, timeout_s: float = 300) -> None:
@@ -93,7 +93,7 @@ def test_the_walk_through_ends_with_a_champion_whose_live_scores_are_those_of_it
     profiled = json.loads((champion / "metrics.json").read_text())["profile_days"]
     assert profiled["by_rule"] > 1000 > profiled["archived"] == 0, "nothing had been scored"
 
-    [query] = re.findall(r"^```sql\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    [query] = [block.text for block in PAGE if block.language == "sql"]
     query = query.replace("'archive/fraud-scores/", f"'{deployment.directory}/archive/{deployment.output_topic}/")
     query = query.replace("'backtest.parquet'", f"'{deployment.directory}/backtest.parquet'")
     [[scores, backtested, difference, other_profiles, other_windows]] = duckdb.sql(query).fetchall()

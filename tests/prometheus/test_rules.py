@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from stream.decode import Reason
+from tests.pages import the_block
 from tests.prometheus.tools import PROMETHEUS, ROOT, require_program
 
 RULES = sorted((PROMETHEUS / "rules").glob("*.yml"))
@@ -81,9 +82,7 @@ def test_the_page_on_dead_letters_knows_every_reason() -> None:
 
 
 def test_the_pages_commands_make_links_of_paths(tmp_path: Path) -> None:
-    [commands] = re.findall(
-        r"^```bash\n(sed .*?)^```", (ROOT / "docs" / "monitoring.md").read_text(), re.MULTILINE | re.DOTALL
-    )
+    commands = the_block("docs/monitoring.md", "runbook_url").script
     for place in ("prometheus", "grafana"):
         shutil.copytree(ROOT / "deploy" / place, tmp_path / "deploy" / place)
     subprocess.run(["bash", "-ec", commands], cwd=tmp_path, check=True)

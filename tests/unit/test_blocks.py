@@ -15,7 +15,7 @@ from typer.main import get_command
 
 from stream.cli import app
 from tests.claims import CLAIMS, NOT_RUN, Claim, NotRun
-from tests.pages import ROOT, SHELL, SHOWN, Block, asked, blocks, pages
+from tests.pages import ROOT, SHELL, SHOWN, Block, asked, blocks, pages, the_block
 
 EVERY = [block for page in pages() for block in blocks(page)]
 TYPED = [block for block in EVERY if block.language in SHELL]
@@ -53,14 +53,45 @@ def test_an_entry_is_about_blocks_that_are_there(entry: Claim | NotRun) -> None:
     assert len(meant) == 1 or not entry.words, f"the words are in {len(meant)} blocks"
 
 
-@pytest.mark.parametrize("test", sorted({claim.test for claim in CLAIMS}))
-def test_a_test_that_is_named_is_there_and_reads_its_pages(test: str) -> None:
+def taken_by(test: str) -> set[Block]:
+    """Return the blocks that a test asks ``tests.pages`` for, by itself or by what it uses of its file and conftest."""
     file, _, name = test.partition("::")
-    source = (ROOT / file).read_text()
+    defined: dict[str, ast.stmt] = {}
+    for source in (Path(file).with_name("conftest.py"), Path(file)):
+        body = ast.parse((ROOT / source).read_text()).body if (ROOT / source).is_file() else []
+        for node in body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                defined[node.name] = node
+            elif isinstance(node, ast.Assign):
+                names = [each.id for target in node.targets for each in ast.walk(target) if isinstance(each, ast.Name)]
+                defined |= dict.fromkeys(names, node)
+    waiting, taken = [name], set[Block]()
+    while waiting:
+        for node in ast.walk(defined.pop(waiting.pop(), ast.Pass())):
+            match node:
+                case ast.Call(ast.Name("the_block"), [ast.Constant(page), ast.Constant(words)]):
+                    taken.add(the_block(page, words))
+                case ast.Call(ast.Name("blocks"), [ast.Constant(page)]):
+                    taken.update(blocks(page))
+                case ast.Name(used) | ast.arg(used) | ast.Constant(str(used)):  # a fixture is an argument, or a word
+                    waiting.append(used)
+    return taken
 
-    assert name in {node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
-    for page in {claim.page for claim in CLAIMS if claim.test == test}:
-        assert Path(page).stem in source
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: f"{claim.page} {claim.language} {claim.words}")
+def test_a_test_that_is_named_takes_the_block_from_its_page(claim: Claim) -> None:
+    claimed = {block for block in EVERY if is_meant(claim, block)}
+
+    assert claimed - taken_by(claim.test) == set(), f"{claim.test} calls neither the_block() nor blocks() for it"
+
+
+def test_a_test_that_takes_another_block_is_noticed() -> None:
+    file = "tests/integration/test_readme.py"
+    library = the_block("README.md", "LSTMFraudDetector")
+
+    assert taken_by(f"{file}::test_the_library_example_of_the_readme_runs") == {library}
+    assert library not in taken_by(f"{file}::test_the_python_of_the_readme_sends_a_payment_and_reads_its_score")
+    assert taken_by(f"{file}::test_that_is_not_there") == set()
 
 
 def services() -> dict[str, dict[str, Any]]:

@@ -16,8 +16,8 @@ from stream.metrics import Metrics
 from stream.recovery import Cause
 from stream.settings import PREFIX, Settings, SettingsError, load
 from tests.metric_rows import metric_rows, rows_in
+from tests.pages import ROOT, the_block
 
-ROOT = Path(__file__).parents[2]
 README, SETTINGS, OPERATIONS, PROTOCOL = (
     (ROOT / page).read_text() for page in ("README.md", "docs/settings.md", "docs/operations.md", "docs/protocol.md")
 )
@@ -66,7 +66,8 @@ def test_the_settings_that_the_page_exports_are_taken(monkeypatch: pytest.Monkey
     for name in list(os.environ):
         if name.startswith(PREFIX):
             monkeypatch.delenv(name)
-    exported = dict(re.findall(r"^export (\w+)=(\S+)$", SETTINGS, re.MULTILINE))
+    typed = the_block("docs/settings.md", "TENFOLD_REDIS__SOCKET_TIMEOUT").script
+    exported = dict(re.findall(r"^export (\w+)=(\S+)$", typed, re.MULTILINE))
     for name, value in exported.items():
         monkeypatch.setenv(name, value)
     settings = load()
@@ -79,8 +80,7 @@ def test_the_toml_of_the_page_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path
     for name in list(os.environ):
         if name.startswith(PREFIX):
             monkeypatch.delenv(name)
-    [toml] = re.findall(r"^```toml\n(.*?)^```", SETTINGS, re.MULTILINE | re.DOTALL)
-    (tmp_path / "tenfold.toml").write_text(toml)
+    (tmp_path / "tenfold.toml").write_text(the_block("docs/settings.md", "[kafka]").text)
     monkeypatch.setenv("TENFOLD_CONFIG", str(tmp_path / "tenfold.toml"))
     settings = load()
 
