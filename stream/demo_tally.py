@@ -75,15 +75,16 @@ class Tally:
         self.latest_flagged: deque[Seen] = deque(maxlen=SHOWN)
         self.model_version: str | None = None
         self._payments: defaultdict[str, deque[Payment]] = defaultdict(lambda: deque(maxlen=PAYMENTS))
-        self._on_card: tuple[str, float, tuple[str, ...]] | None = None  # whom, since when, for which reasons
+        # whom, since when, payments, reasons
+        self._on_card: tuple[str, float, list[Payment], tuple[str, ...]] | None = None
 
     @property
     def on_card(self) -> tuple[str, list[Payment], tuple[str, ...]]:
-        """The user to look at, who was flagged lately: id, last payments as they were scored, reasons."""
+        """The user to look at, who was flagged lately: id, payments up to the one that was flagged, its reasons."""
         if self._on_card is None:
             return "", [], ()
-        user, _, reasons = self._on_card
-        return user, list(self._payments[user]), reasons
+        user, _, payments, reasons = self._on_card
+        return user, payments, reasons
 
     @property
     def answered(self) -> int:
@@ -137,7 +138,8 @@ class Tally:
             )
         )
         if is_flagged and (self._on_card is None or at - self._on_card[1] >= _ON_THE_CARD_S):
-            self._on_card = user, at, tuple(reason["sentence"] for reason in score.get("reasons", []))
+            reasons = tuple(reason["sentence"] for reason in score.get("reasons", []))
+            self._on_card = user, at, list(self._payments[user]), reasons
 
     def dead(self, reason: str) -> None:
         """Count a dead letter that is read."""

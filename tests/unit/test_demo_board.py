@@ -52,14 +52,15 @@ def test_the_board_fits_the_terminal_whatever_it_shows(width: int, height: int) 
 
 
 def test_it_says_what_was_caught_and_missed_and_whose_payments_they_are() -> None:
-    tally = tally_of(("a", True, True), ("b", False, True), ("c", True, False), ("d", False, False))
+    tally = tally_of(("b", False, True), ("a", True, True), ("c", True, False), ("d", False, False))
     page = "\n".join(drawn(tally, 160, 50))
 
     assert "4 scores   2 flagged   frauds: 1 caught, 1 missed" in page
     assert "1 dead letters: 1 null-value" in page
-    assert "the last 4 payments of u" in page
+    assert "the last 2 payments of u" in page  # up to the one that was flagged, whatever came after it
     assert "because through a VPN, a" in page
-    assert "30.50" in page
+    assert "10.50" in page
+    assert "20.50" not in page
     assert "paused" not in page
     assert drawn(tally, 160, 50, paused=True)[0].startswith("paused")
 
