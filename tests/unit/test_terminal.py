@@ -39,6 +39,7 @@ def explained(payments: int) -> dict[str, Any]:
             "offset": 12_345,
             "read_from_offset": 0,
             "window_is_whole": False,
+            "moved_from": [2],
         },
         "window": [
             step | {"features": {name: place - 3 + number / 10 for number, name in enumerate(names)}}
