@@ -17,7 +17,8 @@ from models.window import VPN, WINDOW_MAX_AGE_MS, Ints, Windows
 
 Floats = npt.NDArray[np.floating]
 
-NIGHT_BEGINS, NIGHT_ENDS = 22, 6  # hours of local time; the night crosses midnight
+NIGHT_BEGINS = 22  # hours of local time; the night crosses midnight
+NIGHT_ENDS = 6
 
 #: What stands in the steps behind a window's length. No real step has -1 in every feature.
 PADDING = -1.0

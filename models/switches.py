@@ -89,7 +89,7 @@ def champion_before(switches: Sequence[Switch], named: str | None) -> str | None
     that was not completed changed nothing, and a file that was written by hand counts as a promotion.
     """
     of_champion = [switch for switch in switches if switch.pointer == "champion"]
-    found_next = [switch.before for switch in of_champion[1:]] + [named]
+    found_next = [*(switch.before for switch in of_champion), named][1:]
     path: list[str | None] = []
     for switch, found in zip(of_champion, found_next, strict=True):
         if not path or path[-1] != switch.before:

@@ -3,6 +3,7 @@
 First a history as fast as the scorer takes it, so that windows are full; then the rest at a rate that can be watched.
 """
 
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from stream import demo_parts
 from stream.clients import open_client, producer_config, reader_config
 from stream.contract import FRAUD_SCORE
 from stream.demo_keys import Keys, no_keys
+from stream.demo_next import tenfold_as
 from stream.demo_parts import DemoError, ScorerProcess
 from stream.demo_tally import Phase, Summary, Tally
 from stream.demo_traffic import EVENTS_A_USER, DemoRecord, demo_records
@@ -100,7 +102,7 @@ def _start_parts(parts: ExitStack, directory: Path) -> tuple[Settings, str]:
     what = (
         "The broker is embedded: librdkafka's mock, in memory, at-least-once only.\n"
         f"Redis is {redis.what}.\n"
-        f"To look in meanwhile: TENFOLD_BOOTSTRAP_SERVERS={address} tenfold watch"
+        f"To look in meanwhile: TENFOLD_BOOTSTRAP_SERVERS={address} {tenfold_as(sys.argv[0])} watch"
     )
     return settings.model_copy(update={"bootstrap_servers": address}), what
 

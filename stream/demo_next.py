@@ -3,9 +3,14 @@
 from collections.abc import Iterator
 
 
+def tenfold_as(called_as: str) -> str:
+    """Return how to call ``tenfold`` where the demo was called so: it need not be on PATH."""
+    return called_as if called_as.endswith("tenfold") else "tenfold"
+
+
 def next_lines(called_as: str) -> Iterator[str]:
     """Yield the commands, with ``tenfold`` called as the demo was."""
-    tenfold = called_as if called_as.endswith("tenfold") else "tenfold"
+    tenfold = tenfold_as(called_as)
     yield "What next:"
     for command, why in (
         (f"{tenfold} demo --seed 2 --rate 2000", "other payments, and more of them a second"),

@@ -48,8 +48,8 @@ def told_from_topics(settings: Settings, transaction_id: str, progress: Counted)
         scores = _scores(consumer, settings, transaction_id, progress)
         if not scores:
             raise NotKeptError(
-                f"{settings.output_topic} has no score of it: is it scored yet, a dead letter (`tenfold watch "
-                "--dead-letters --from-beginning`), or longer ago than Kafka keeps records (then --archive)?"
+                f"{settings.output_topic} has no score of {transaction_id}: is it scored yet, a dead letter (`tenfold "
+                "watch --dead-letters --from-beginning`), or longer ago than Kafka keeps records (then --archive)?"
             )
         for (partition, offset), score in sorted(scores.items()):
             place = TopicPartition(settings.input_topic, partition, offset)

@@ -37,6 +37,7 @@ _POLL_S = 0.1
 _LAG_EVERY_S = 1.0
 _PROBE_S = 1.0
 _LOST_S = 10.0
+_COMPLAIN_EVERY_S = 30.0
 
 #: Batches under way while the next one is fetched, when there is much to do: one is scored, the other published.
 #: When there is little, one at a time is soonest done: its records do not wait for another batch's commit.
@@ -76,7 +77,7 @@ class Service:
         self._missing: list[str] = []  # of these, while nothing gets through
         self._replaced = False  # by another service, and whatever its consumer calls is of no interest any more
         self._room = 0  # batches that may be under way while the next one is fetched
-        self._next_lag_look = self._next_probe = 0.0
+        self._next_lag_look = self._next_probe = self._next_complaint = 0.0
 
     def run(self) -> None:
         """Run until the stop event is set, then finish what is under way and leave the group.
@@ -279,15 +280,23 @@ class Service:
             self._pipeline.open()
             self._store.ping()
         except (KafkaException, ProducerLostError, redis.RedisError) as error:
-            self._away = "Redis" if isinstance(error, redis.RedisError) else "Kafka"
-            log.warning("no answer", extra={"from": self._away, "error": str(error)})
+            self._complain("Redis" if isinstance(error, redis.RedisError) else "Kafka", error, now)
             self._outage.failed(error)
             if self._away == "Kafka":
                 self._look_for_kafka(now)
         else:
+            if self._away is not None:
+                log.info("answers again", extra={"from": self._away})
             self._away, self._lost_at = None, float("inf")
         self._say_who_answers()
         return self._away is None
+
+    def _complain(self, away: str, error: Exception, now: float) -> None:
+        if away != self._away or now >= self._next_complaint:
+            limit = {"gives_up_after_s": self._settings.outage_limit_s}
+            log.warning("no answer", extra={"from": away, "error": str(error), **limit})
+            self._next_complaint = now + _COMPLAIN_EVERY_S
+        self._away = away
 
     def _say_who_answers(self) -> None:
         up = self._metrics.dependency_up

@@ -261,7 +261,8 @@ def load(**overrides: object) -> Settings:
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from None
     except ValueError as error:  # the TOML file or a JSON value in the environment
-        raise SettingsError(f"the settings cannot be read: {error}") from None
+        where = f", in {config_file} or the environment" if config_file else ""
+        raise SettingsError(f"the settings cannot be read{where}: {error}") from None
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:

@@ -74,7 +74,8 @@ def require_topics(client: AdminClient | Consumer | Producer, settings: Settings
     missing = sorted(set(names) - _existing(client, settings))
     if missing:
         raise TopicsError(
-            f"no topic {', '.join(missing)} at {settings.bootstrap_servers}: create with `tenfold topics create`"
+            f"no topic {', '.join(missing)} at {settings.bootstrap_servers}: create with `tenfold topics create`, "
+            "or name others"
         )
 
 

@@ -160,9 +160,8 @@ class Job:
                 shutil.move(h5_path, self.h5)
                 say(f"Model saved to {self.h5}")
         shutil.rmtree(interrupted)
-        if self.split == "time":
-            Store(self.store).adopt_first(self.bundle.name)
-        say(f"Bundle {self.bundle}")
+        adopted = self.split == "time" and Store(self.store).adopt_first(self.bundle.name)
+        say(f"Bundle {self.bundle}" + (", the first of the store and so its champion" if adopted else ""))
         return Trained(self.bundle, metrics, model, training)
 
     def _interrupted(self, dataset: Dataset) -> Path:

@@ -173,7 +173,6 @@ def _gated(root: Path, settings: Settings, url: str, bundle: Path) -> dict[str, 
 
     store = Store(root, settings.runtime, settings.runtime_threads)
     if store.named("champion") == bundle.name:
-        say(f"{bundle.name} is the first of the store, and so its champion")
         return {"promoted": True, "decision": None}
     try:
         decision = promote_if_better(store, settings, url, bundle.name, say)

@@ -189,3 +189,10 @@ def test_a_url_is_refused_by_the_commands(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("TENFOLD_MODEL_STORE", "s3://models/store")
 
     assert "only local directories" in str(models("list").exception)
+
+
+def test_a_store_that_never_had_a_champion_has_none_to_go_back_to(root: Path) -> None:
+    for file in ("champion", "history.jsonl"):
+        (root / file).unlink()
+
+    assert "has no champion before this one" in str(models("rollback", "--reason", "worse").exception)
