@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -69,6 +70,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tenfold {version('tenfold')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", "-V", is_eager=True, callback=_print_version, help="Print it.")
+    ] = False,
+) -> None:
+    """Take what is asked of the command itself."""
 
 
 def _group(name: str, about: str, panel: str, short_help: str | None = None) -> typer.Typer:

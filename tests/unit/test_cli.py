@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 import sys
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -239,3 +240,9 @@ def test_help_of_a_command_can_be_asked_for_as_of_git_and_docker() -> None:
     assert [ran.exit_code for ran in asked] == [0, 0, 0]
     assert asked[0].stdout == CliRunner().invoke(app, ["--help"]).stdout
     assert asked[1].stdout == asked[2].stdout
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    ran = CliRunner().invoke(app, ["--version"])
+
+    assert (ran.exit_code, ran.stdout) == (0, f"tenfold {version('tenfold')}\n")
