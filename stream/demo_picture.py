@@ -10,7 +10,7 @@ from rich.live import Live
 
 from stream.demo_view import LiveView
 
-_COLUMNS, _LINES = 136, 28
+_COLUMNS, _LINES = 102, 28
 
 #: What rich fills in. Its own has links to a font on the web; this looks the same for everybody, and asks nobody.
 _SVG = """\
