@@ -61,6 +61,8 @@ class TokenCommand:
             )
         except subprocess.TimeoutExpired:
             self._fail(f"it had not ended after {_PATIENCE_S:g} s")
+        except IndexError:
+            self._fail("it names no program")
         except (OSError, ValueError) as error:
             self._fail(str(error))
         if ran.returncode != 0:

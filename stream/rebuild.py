@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from confluent_kafka import OFFSET_INVALID, Consumer, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from models.spec import BundleSpec
@@ -159,7 +159,10 @@ class Rebuild:
         self.reader.assign([TopicPartition(self.settings.input_topic, partition, begin)])
         waiting = 0
         while begin < end:
-            messages, begin = take(self.reader, begin, end, _CHUNK, _CALL_S)
+            messages, at = take(self.reader, begin, end, _CHUNK, _CALL_S)
+            if not messages and at < end:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+            begin = at
             keys = [key for key in (message.key() for message in messages) if key]
             if keys:
                 waiting += int((partitions_of(keys, count, self.settings.partitioner) != partition).sum())

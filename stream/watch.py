@@ -90,11 +90,12 @@ def _follow(settings: Settings, topic: str, stop: threading.Event, begin: Begin)
 
 
 def _places(consumer: Consumer, topic: str, begin: Begin) -> list[TopicPartition]:
-    partitions = consumer.list_topics(topic, _CALL_S).topics[topic].partitions
-    if not begin:
-        offset = OFFSET_END if begin is None else OFFSET_BEGINNING
-        return [TopicPartition(topic, partition, offset) for partition in partitions]
-    try:  # where there is no record so late, Kafka answers with the end
+    try:
+        partitions = consumer.list_topics(topic, _CALL_S).topics[topic].partitions
+        if not begin:
+            offset = OFFSET_END if begin is None else OFFSET_BEGINNING
+            return [TopicPartition(topic, partition, offset) for partition in partitions]
+        # where there is no record so late, Kafka answers with the end
         return consumer.offsets_for_times(
             [TopicPartition(topic, partition, begin) for partition in partitions], _CALL_S
         )
@@ -132,7 +133,7 @@ def _dead_letter(message: Message) -> DeadLetterHeaders:
 def score_line(score: FraudScore) -> str:
     """Return a score as an aligned line: time of the payment, verdict, probability, window, user, payment, reasons."""
     verdict = "ANOMALY" if score["sequence_anomaly"] else ""
-    why = "; ".join(reason["sentence"] for reason in score.get("reasons", []))
+    why = " | ".join(reason["sentence"] for reason in score.get("reasons", []))
     return (
         f"{score['created_at']:<24}  {verdict:<7}  {score['fraud_probability']:.4f}"
         f"  window {score['window_length']:>2}  {score['user_id']:<20}  {score['transaction_id']}"

@@ -56,6 +56,8 @@ def test_a_token_that_has_ended_is_said_to_have(ends: object) -> None:
 def test_a_program_that_is_not_there_is_named() -> None:
     with pytest.raises(TokenError, match="no-such-program"):
         TokenCommand("no-such-program --now")("")
+    with pytest.raises(TokenError, match="names no program"):
+        TokenCommand("  ")("")
 
 
 def test_a_command_that_takes_too_long_is_told_of_without_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
