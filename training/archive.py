@@ -176,14 +176,27 @@ class Archive:
                     names.append(name)
         return sorted(names)
 
+    def refuse_file(self) -> None:
+        """See that there is no file where the archive is, or is to be.
+
+        Raises:
+            ArchiveError: there is one.
+        """
+        if self.is_local and self.fs.isfile(self.root):
+            raise ArchiveError(f"{self.url('').rstrip('/')} is a file, and an archive is a directory")
+
     def require(self, topics: Sequence[str]) -> None:
-        """See that there is an archive: a day of one of its topics at least; its files are not looked for.
+        """See that there is an archive: a day of one of its topics, or an empty place that is to be one.
 
         Raises:
             NoArchiveError: there is none.
+            ArchiveError: it is a file.
         """
+        self.refuse_file()
         if any(_DAY.fullmatch(directory) for topic in topics for directory in self._list(topic)):
             return
+        if self.fs.exists(self.root) and not self.fs.ls(self.root, detail=False):
+            return  # nothing has been archived yet
         what = f"has nothing of {', '.join(topics)}" if self.fs.exists(self.root) else "is not there"
         raise NoArchiveError(
             f"there is no archive at {self.url('')}: it {what}. Give --archive, or TENFOLD_ARCHIVE, the place that "
@@ -256,16 +269,13 @@ def open_archive(url: str, pseudonyms: Pseudonyms = CLEAR, **storage_options: An
     Users are written, and come out of what is read, as ``pseudonyms`` names them (:mod:`training.archive_names`).
 
     Raises:
-        ArchiveError: there is no file system for such a URL, or its package is missing; or it is a file.
+        ArchiveError: there is no file system for such a URL, or its package is missing.
     """
     try:
         fs, root = url_to_fs(url, **storage_options)
     except (ValueError, ImportError) as error:
         raise ArchiveError(f"{url} is not a place for an archive: {error}") from None
-    archive = Archive(fs, root.rstrip("/"), pseudonyms)
-    if archive.is_local and fs.isfile(archive.root):
-        raise ArchiveError(f"{url} is a file, and an archive is a directory")
-    return archive
+    return Archive(fs, root.rstrip("/"), pseudonyms)
 
 
 def partitions(files: Iterable[FileName]) -> list[int]:

@@ -120,8 +120,10 @@ def import_history(
 
     settings = load()
     plan = plan_of(files, maps, label, label_delay, timezone, partitions, settings, label_all=label_all)
+    place = open_archive(to, settings.pseudonyms)
+    place.refuse_file()
     with counted("rows read", line_each=1_000_000) as progress:
-        imported = run(plan, open_archive(to, settings.pseudonyms), settings, reject, progress)
+        imported = run(plan, place, settings, reject, progress)
     if as_json:
         typer.echo(json.dumps(imported.as_dict()))
         return

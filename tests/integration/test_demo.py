@@ -35,7 +35,9 @@ def processes_under(directory: Path) -> list[str]:
 
 
 def environment(directory: Path, **others: str) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TENFOLD_")}
+    # a size that is set there is the terminal's, whatever size that has
+    fixed = {"COLUMNS", "LINES"}
+    inherited = {name: its for name, its in os.environ.items() if not name.startswith("TENFOLD_") and name not in fixed}
     return inherited | {"TMPDIR": str(directory)} | others
 
 

@@ -2,6 +2,8 @@
 
 import json
 import random
+import subprocess
+import sys
 import typing
 from typing import Any
 
@@ -259,3 +261,25 @@ def test_mutants() -> None:
     begin = random.SystemRandom().randrange(2**63)
     share = accepted([mutant(seed, NOW_MS).value for seed in range(begin, begin + 20_000)]) / 20_000
     assert 0.3 < share < 0.9, f"mutants from {begin}"
+
+
+_AT_ONCE = """
+import sys, threading
+from stream.parse import ParsedTransaction, parse_plain
+value = b'{"transaction_id":"t","user_id":"anna","amount":1.5,"created_at":"2026-03-01T18:21:07Z","merchant_id":"m"}'
+sys.setswitchinterval(1e-6)
+together = threading.Barrier(8)
+def take_up():
+    together.wait()
+    assert parse_plain(ParsedTransaction, [value] * 50, ["created_at"]).others == []
+threads = [threading.Thread(target=take_up) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+def test_the_first_messages_of_a_process_may_be_parsed_by_several_threads() -> None:
+    # a decoder made by each thread ended every second such process with SIGSEGV
+    started = [subprocess.Popen([sys.executable, "-c", _AT_ONCE]) for _ in range(10)]
+
+    assert [process.wait(60) for process in started] == [0] * 10

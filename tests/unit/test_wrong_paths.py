@@ -76,7 +76,6 @@ def test_a_place_without_an_archive_is_named_with_what_to_give(command: str, tmp
     [
         ("archive compact", 2, "--archive"),
         ("archive rotate-pseudonyms --archive archive --profiles gone", 2, "gone"),
-        ("archive run --archive file", 1, "file is a file"),
         ("import file.csv --to file", 1, "file is a file"),
         ("import gone.csv --to archive", 1, "gone.csv cannot be read"),
         ("send --file gone.jsonl", 1, "gone.jsonl cannot be read"),
