@@ -192,7 +192,7 @@ def test_a_model_trained_on_what_is_archived_scores(stack: Stack) -> None:
     whole = f"{archived} >= {before + sent['labels']} and {behind} == 0"
     wait_until(lambda: bool(asked_of_prometheus(stack, whole)), "all of it is archived")
     trained = stack.types(the_block("docs/compose.md", "run --rm train\n").script)
-    [name] = re.findall(r"^Bundle /models/(\S+)$", trained, re.MULTILINE)
+    [name] = re.findall(r"^Bundle /models/([^\s,]+)", trained, re.MULTILINE)
 
     def in_force() -> set[str]:
         return {labels["model_version"] for labels, _ in asked_of_prometheus(stack, "tenfold_model_info == 1")}
@@ -205,7 +205,7 @@ def test_a_model_is_trained_on_simulated_files(stack: Stack) -> None:
     block = the_block("docs/compose.md", "--to /data/history")
     printed = stack.types(block.script.replace("--users 2000", "--users 200"))  # else it takes minutes
 
-    [name] = re.findall(r"^Bundle /models/(\S+)$", printed, re.MULTILINE)
+    [name] = re.findall(r"^Bundle /models/([^\s,]+)", printed, re.MULTILINE)
     listed = stack.compose("exec", "-T", "scorer", "tenfold", "models", "list", "--json")
     assert name in listed
 
