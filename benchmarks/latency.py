@@ -6,7 +6,8 @@ processes of their own on the same machine, on its monotonic clock. The sender w
 (``linger.ms``), which is in the latency: without, each payment is a request of its own, and the broker is measured.
 
 The payments are the simulator's, whose days pass in seconds here: about one in a hundred is flagged, and the reasons of
-a flag cost as much as twenty scores. Each user has paid some fifteen times before the clock runs, so windows are full.
+a flag cost as much as twenty scores. Each user has paid some fifteen times before the clock runs: nine windows of ten
+are full.
 """
 
 import argparse
@@ -17,8 +18,7 @@ import subprocess
 import sys
 import time
 import uuid
-from datetime import UTC, datetime, timedelta
-from itertools import islice
+from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -27,23 +27,20 @@ from confluent_kafka import Consumer, Producer
 
 from benchmarks.harness import parts
 from tests.topics import Topics
-from training.simulator import simulate, transactions_as_json
+from training.simulator import simulate_last, transactions_as_json
 
-#: So many payments of so many users are scored before the clock runs: fifteen of each, which fill the windows.
+#: So many payments of so many users are scored before the clock runs: fifteen of each, which fill nine windows of ten.
 USERS, HISTORY = 5_000, 75_000
 QUANTILES = (50, 95, 99, 99.9)
 _WARM_S = 5.0  # not counted
 _WARM_UP_RATE, _WARM_UP_S = 1_000, 60.0
 _READY_S = 60.0
-_A_USER_AND_DAY = 1.3  # payments; simulated users make more
 
 
 def payments(count: int) -> list[tuple[bytes, bytes]]:
     """Return the keys and values of the last ``count`` simulated payments before now, in order of time."""
-    days = int(count / (USERS * _A_USER_AND_DAY)) + 2
-    simulated = simulate(USERS, days, 1, datetime.now(UTC) - timedelta(days=days))
-    everything = islice(transactions_as_json(simulated), len(simulated) - count, None)
-    return [(key, value) for key, value, _ in everything]
+    simulated = simulate_last(count, USERS, 1, datetime.now(UTC))
+    return [(key, value) for key, value, _ in transactions_as_json(simulated)]
 
 
 def send(bootstrap: str, topic: str, rate: float, events: int, answer: Connection) -> None:

@@ -1,15 +1,14 @@
 """What the demo sends: simulated payments that end now, with the truth about them and some broken ones. Pure."""
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import cycle
 from typing import NamedTuple
 
-from training.simulator import simulate, transactions_as_json
+from training.simulator import simulate_last, transactions_as_json
 
 EVENTS_A_USER = 20
 _BAD_EVERY = 1000  # a broken record after so many good ones, and never fewer than one of each kind
-_EVENTS_A_USER_AND_DAY = 1.3  # fewer than the simulated users make, so that there always are enough
 
 # ways to break a record: key and value to key and value
 _BREAK: tuple[Callable[[bytes, bytes], tuple[bytes | None, bytes | None]], ...] = (
@@ -37,15 +36,11 @@ def demo_records(events: int, users: int, seed: int, now: datetime) -> Iterator[
     """
     step = max(1, min(_BAD_EVERY, events // len(_BREAK)))
     good = events - events // step
-    days = int(good / (users * _EVENTS_A_USER_AND_DAY)) + 2
-    simulated = simulate(users, days, seed, now - timedelta(days=days))
-    first = len(simulated) - good
+    simulated = simulate_last(good, users, seed, now)
     breaks = cycle(_BREAK)
     rows = zip(transactions_as_json(simulated), simulated.transaction_ids(), simulated.is_fraud.tolist(), strict=True)
     sent = 0
-    for place, ((key, value, _), transaction_id, is_fraud) in enumerate(rows):
-        if place < first:
-            continue
+    for (key, value, _), transaction_id, is_fraud in rows:
         yield DemoRecord(key, value, transaction_id, is_fraud)
         sent += 1
         if (sent + 1) % step == 0:

@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from models.window import RECORD, Ints, Records
 from stream.decode import decode
 from stream.framing import Framing
-from stream.replay import take
+from stream.replay import take_some
 
 #: Records held in memory at a time, of all partitions together.
 BUFFER = 50_000
@@ -70,10 +70,7 @@ class _Stream:
             return
         self._reader.assign([TopicPartition(self._topic, self._partition, self._at)])
         while not self.over and not len(self.ready.users):
-            messages, at = take(self._reader, self._at, self._end, self._most, _WAIT_S)
-            if not messages and at < self._end:
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-            self._at = at
+            messages, self._at = take_some(self._reader, self._at, self._end, self._most, _WAIT_S)
             timestamps = np.array([message.timestamp()[1] for message in messages], np.int64)
             keys, values = [m.key() for m in messages], [m.value() for m in messages]
             decoded = decode(keys, values, timestamps.tolist(), self._framing)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from models.spec import BundleSpec
@@ -31,7 +31,7 @@ from stream.merged_log import Events, Range, read_merged
 from stream.partitioner import partitions_of
 from stream.progress import Progress
 from stream.recovery import UNFINISHED, Found, plan
-from stream.replay import take
+from stream.replay import take_some
 from stream.settings import Settings
 from stream.topics import topic_id
 from stream.window_store import Mark, Save, WindowStore
@@ -159,10 +159,7 @@ class Rebuild:
         self.reader.assign([TopicPartition(self.settings.input_topic, partition, begin)])
         waiting = 0
         while begin < end:
-            messages, at = take(self.reader, begin, end, _CHUNK, _CALL_S)
-            if not messages and at < end:
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-            begin = at
+            messages, begin = take_some(self.reader, begin, end, _CHUNK, _CALL_S)
             keys = [key for key in (message.key() for message in messages) if key]
             if keys:
                 waiting += int((partitions_of(keys, count, self.settings.partitioner) != partition).sum())

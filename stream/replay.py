@@ -37,6 +37,18 @@ def take(reader: Consumer, at: int, end: int, most: int, wait_s: float) -> tuple
     return taken, at
 
 
+def take_some(reader: Consumer, at: int, end: int, most: int, wait_s: float) -> tuple[list[Message], int]:
+    """Return what :func:`take` does, where there is something before ``end``: nothing within ``wait_s`` is an error.
+
+    Raises:
+        KafkaException: as :func:`take` does, or nothing came.
+    """
+    taken, behind = take(reader, at, end, most, wait_s)
+    if not taken and behind < end:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+    return taken, behind
+
+
 def advance_stored(
     store: WindowStore, partition: int, marks: tuple[Mark, Mark], users: Sequence[bytes], records: Records, age_ms: int
 ) -> bool:

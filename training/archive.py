@@ -195,9 +195,10 @@ class Archive:
         self.refuse_file()
         if any(_DAY.fullmatch(directory) for topic in topics for directory in self._list(topic)):
             return
-        if self.fs.exists(self.root) and not self.fs.ls(self.root, detail=False):
+        is_there = self.fs.exists(self.root)
+        if is_there and not self.fs.ls(self.root, detail=False):
             return  # nothing has been archived yet
-        what = f"has nothing of {', '.join(topics)}" if self.fs.exists(self.root) else "is not there"
+        what = f"has nothing of {', '.join(topics)}" if is_there else "is not there"
         raise NoArchiveError(
             f"there is no archive at {self.url('')}: it {what}. Give --archive, or TENFOLD_ARCHIVE, the place that "
             "`tenfold archive run` or `tenfold import` fills"

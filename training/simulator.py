@@ -5,8 +5,8 @@ machine, and fewer days give its beginning.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from training.habits import Trips, draw_habits, honest_day
 DEFAULT_START = datetime(2025, 1, 1, tzinfo=UTC)
 
 LABEL_DELAY_MEDIAN_DAYS, LABEL_DELAY_SIGMA, LABEL_DELAY_MAX_DAYS = 6.0, 0.5, 30.0  # log-normal, mean 6.8 days
+_LEAST_A_USER_AND_DAY = 1.3  # payments; users make more, so that there always are enough
 HONEST_LABELLED = 0.02  # of the honest payments an analyst looks at some; the others never get a label
 
 
@@ -116,6 +117,18 @@ def simulate(users: int, days: int, seed: int, start: datetime = DEFAULT_START) 
     """Return the whole stream of :func:`simulate_days` at once: 47 bytes a transaction."""
     parts = list(simulate_days(users, days, seed, start))
     return Simulated(np.concatenate([part.events for part in parts]), 0, seed, parts[0].start_ms)
+
+
+def simulate_last(payments: int, users: int, seed: int, now: datetime) -> Simulated:
+    """Return the last so many payments of a stream of ``users`` that ends ``now``, or all that a few users have made.
+
+    Raises:
+        ValueError: as :func:`simulate_days` does.
+    """
+    days = int(payments / (users * _LEAST_A_USER_AND_DAY)) + 2
+    whole = simulate(users, days, seed, now - timedelta(days=days))
+    before = max(len(whole) - payments, 0)
+    return replace(whole, events=whole.events[before:], first=before)
 
 
 def transactions_as_json(simulated: Simulated) -> Iterator[tuple[bytes, bytes, int]]:
