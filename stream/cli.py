@@ -20,6 +20,7 @@ from stream.commands import (
     suppress,
     try_out,
 )
+from stream.commands.plain_help import PlainCommand, PlainGroup
 from stream.errors import TenfoldError
 
 TASKS = SCORE, LOOK, LEARN = "Score", "Look", "Learn"  # headings of the help, in this order
@@ -68,6 +69,7 @@ app = typer.Typer(
     help="Fraud scores for Kafka, exactly once.",
     epilog="Exit codes: 0 done, 1 refused, 2 wrong option, 130 Ctrl-C: docs/operations.md",
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -88,7 +90,7 @@ def _options(
 
 
 def _group(name: str, about: str, panel: str, short_help: str | None = None) -> typer.Typer:
-    group = typer.Typer(no_args_is_help=True, help=about)
+    group = typer.Typer(no_args_is_help=True, help=about, cls=PlainGroup)
     app.add_typer(group, name=name, rich_help_panel=panel, short_help=short_help)
     return group
 
@@ -139,6 +141,9 @@ profiles_app.command("run")(profiles.profiles_run)
 app.command("erase-user", rich_help_panel=LEARN, short_help="Take a user out of archive, profiles and windows.")(
     records.erase_user
 )
+for _its in (app, *(group.typer_instance for group in app.registered_groups)):
+    for _command in _its.registered_commands if _its else ():
+        _command.cls = PlainCommand
 
 
 def main() -> None:

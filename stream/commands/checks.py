@@ -11,7 +11,9 @@ from stream.commands.shown import at_work
 
 
 def doctor(
-    users: Annotated[int | None, typer.Option(min=1, help="Users to have room for.  [default: what is there]")] = None,
+    users: Annotated[
+        int | None, typer.Option(min=1, help="Users to have room for.  [default: what is there]", metavar="N")
+    ] = None,
     no_write: Annotated[bool, typer.Option("--no-write", help="Do not try writing in aborted transactions.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings, too.")] = False,
     as_json: Json = False,

@@ -23,33 +23,38 @@ def train(
         str | None, typer.Option(help="In place of --data: the archive of the topics.", metavar="DIR|URL")
     ] = None,
     preset: Annotated[Preset, typer.Option(help="What the model sees of a payment.")] = "default",
-    epochs: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
-    batch_size: Annotated[int, typer.Option(min=1, help="Windows a step; 512 is many times faster on a CPU.")] = 32,
-    seed: Annotated[int, typer.Option(min=0, help="Of weights, dropout and order.")] = 20,
+    epochs: Annotated[int, typer.Option(min=1, help="At most so many.", metavar="N")] = 20,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Windows a step; 512 is many times faster on a CPU.", metavar="N")
+    ] = 32,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, dropout and order.", metavar="N")] = 20,
     store: Annotated[
         Path | None,
         typer.Option(help="Where the bundle goes.  [default: TENFOLD_MODEL_STORE]", metavar="DIR", file_okay=False),
     ] = None,
     first: Annotated[
-        str | None, typer.Option("--from", help="Archive: first day to train on.  [default: its first]", metavar="DAY")
+        str | None,
+        typer.Option("--from", help="Archive: first day to train on.  [default: its first]", metavar="YYYY-MM-DD"),
     ] = None,
     until: Annotated[
         str | None,
-        typer.Option("--to", help="Archive: day after the test.  [default: the last labelled]", metavar="DAY"),
+        typer.Option("--to", help="Archive: day after the test.  [default: the last labelled]", metavar="YYYY-MM-DD"),
     ] = None,
-    label_delay: Annotated[str, typer.Option(help="Archive: how long a label is awaited.")] = "7d",
+    label_delay: Annotated[str, typer.Option(help="Archive: how long a label is awaited.", metavar="DURATION")] = "7d",
     validation_days: Annotated[
-        int, typer.Option(min=0, help="Archive: length of the validation; 0 trains on these days too.")
+        int, typer.Option(min=0, help="Archive: length of the validation; 0 trains on these days too.", metavar="DAYS")
     ] = 7,
-    test_days: Annotated[int, typer.Option(min=1, help="Archive: length of the test, which comes last.")] = 7,
+    test_days: Annotated[
+        int, typer.Option(min=1, help="Archive: length of the test, which comes last.", metavar="DAYS")
+    ] = 7,
     honest: Annotated[
-        float, typer.Option(min=1, help="Archive: payments to learn from, for each fraud, that are none.")
+        float, typer.Option(min=1, help="Archive: payments to learn from, for each fraud, that are none.", metavar="N")
     ] = 50,
     split: Annotated[
         Split, typer.Option(help="By time; or by row, for comparison only: such a bundle never becomes champion.")
     ] = "time",
     timezone: Annotated[
-        str, typer.Option(help="Archive: IANA zone of hours, weekends, nights and the profiles' days.")
+        str, typer.Option(help="Archive: IANA zone of hours, weekends, nights and the profiles' days.", metavar="ZONE")
     ] = "UTC",
     dask: Annotated[
         str | None,
@@ -57,7 +62,9 @@ def train(
             help="Archive: scheduler of a Dask cluster that replays it; workers share the files.", metavar="ADDRESS"
         ),
     ] = None,
-    alert_budget: Annotated[float, typer.Option(help="Share of the payments that may be flagged.")] = 0.01,
+    alert_budget: Annotated[
+        float, typer.Option(help="Share of the payments that may be flagged.", metavar="SHARE")
+    ] = 0.01,
     cost_of_missed: Annotated[
         float | None,
         typer.Option(
@@ -114,9 +121,11 @@ def train(
 
 
 def backtest(
-    model: Annotated[Path, typer.Option(help="The bundle that scores.", metavar="BUNDLE")],
-    first: Annotated[str, typer.Option("--from", help="First day, by the payments' own times in UTC.", metavar="DAY")],
-    until: Annotated[str, typer.Option("--to", help="The day after the last.", metavar="DAY")],
+    model: Annotated[Path, typer.Option(help="Directory of the bundle that scores.", metavar="DIR")],
+    first: Annotated[
+        str, typer.Option("--from", help="First day, by the payments' own times in UTC.", metavar="YYYY-MM-DD")
+    ],
+    until: Annotated[str, typer.Option("--to", help="The day after the last.", metavar="YYYY-MM-DD")],
     out: Annotated[Path, typer.Option(help="Parquet file for the scores.", metavar="FILE", dir_okay=False)],
     archive: ArchiveUrl = None,
     as_json: Json = False,
@@ -152,15 +161,19 @@ def backtest(
 
 
 def evaluate(
-    model: Annotated[Path, typer.Option(help="The bundle that is judged.", metavar="BUNDLE")],
-    first: Annotated[str, typer.Option("--from", help="First day, by the payments' own times in UTC.", metavar="DAY")],
-    until: Annotated[str, typer.Option("--to", help="The day after the last.", metavar="DAY")],
+    model: Annotated[Path, typer.Option(help="Directory of the bundle that is judged.", metavar="DIR")],
+    first: Annotated[
+        str, typer.Option("--from", help="First day, by the payments' own times in UTC.", metavar="YYYY-MM-DD")
+    ],
+    until: Annotated[str, typer.Option("--to", help="The day after the last.", metavar="YYYY-MM-DD")],
     archive: ArchiveUrl = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Directory for report.html, metrics.json and summary.md.", metavar="DIR"),
     ] = None,
-    alert_budget: Annotated[float, typer.Option(help="Share of the payments that may be flagged.")] = 0.01,
+    alert_budget: Annotated[
+        float, typer.Option(help="Share of the payments that may be flagged.", metavar="SHARE")
+    ] = 0.01,
     as_json: Json = False,
 ) -> None:
     """Judge a model on any days of the archive whose labels have landed: ranking, card precision, calibration, by week.

@@ -28,9 +28,11 @@ def watch(
     from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Begin with the oldest.")] = False,
     since: Annotated[
         str | None,
-        typer.Option(help="Begin there, by Kafka's timestamps: 2026-03-01T08:00:00Z, or 90m, 12h, 7d ago."),
+        typer.Option(
+            help="Begin there, by Kafka's timestamps: 2026-03-01T08:00:00Z, or 90m, 12h, 7d ago.", metavar="TIME"
+        ),
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="End after so many.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="End after so many.", metavar="N")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each as a line of JSON.")] = False,
 ) -> None:
     """Follow the scores, or the dead letters, as they come, until Ctrl-C.
@@ -69,7 +71,7 @@ def watch(
 
 def send(
     fields: Annotated[
-        list[str] | None, typer.Argument(help="One message; else JSON lines are read.", metavar="[FIELD=VALUE]...")
+        list[str] | None, typer.Argument(help="One message; else JSON lines are read.", metavar="FIELD=VALUE")
     ] = None,
     file: Annotated[
         Path | None, typer.Option(help="JSON lines to send.  [default: standard input]", metavar="FILE")

@@ -25,9 +25,9 @@ def _complete_version(incomplete: str) -> list[str]:
 
 Version = Annotated[
     str,
-    typer.Argument(help="A bundle's name in the store.", metavar="VERSION", autocompletion=_complete_version),
+    typer.Argument(help="A bundle's name in the store.", metavar="NAME", autocompletion=_complete_version),
 ]
-Reason = Annotated[str, typer.Option(help="Kept in the store's history; no user data.")]
+Reason = Annotated[str, typer.Option(help="Kept in the store's history; no user data.", metavar="WHY")]
 WindowsRebuilt = Annotated[
     bool,
     typer.Option("--windows-rebuilt", help="Stored windows were rebuilt for it: a longer window is not refused."),
@@ -59,7 +59,9 @@ def models_show(version: Version, as_json: Json = False) -> None:
 def models_verify(
     version: Annotated[
         str | None,
-        typer.Argument(help="A bundle's name.  [default: all]", metavar="[VERSION]", autocompletion=_complete_version),
+        typer.Argument(
+            help="A bundle's name in the store.  [default: all]", metavar="NAME", autocompletion=_complete_version
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -132,7 +134,8 @@ def models_rollback(reason: Reason, windows_rebuilt: WindowsRebuilt = False, as_
 
 def models_shadow(
     version: Annotated[
-        str | None, typer.Argument(help="A bundle's name.", metavar="VERSION", autocompletion=_complete_version)
+        str | None,
+        typer.Argument(help="A bundle's name in the store.", metavar="NAME", autocompletion=_complete_version),
     ] = None,
     off: Annotated[bool, typer.Option("--off", help="No challenger any more.")] = False,
     as_json: Json = False,
@@ -147,7 +150,7 @@ def models_shadow(
     from stream.settings import load
 
     if (version is None) != off:
-        raise typer.BadParameter("give one of VERSION, --off")
+        raise typer.BadParameter("give one of NAME, --off")
     tell(shadowed(load(), version), as_json=as_json)
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from stream.models_command import Told
 
 ArchiveUrl = Annotated[
-    str | None, typer.Option("--archive", help="Directory or URL.  [default: TENFOLD_ARCHIVE]", metavar="DIR|URL")
+    str | None, typer.Option("--archive", help="Where the archive is.  [default: TENFOLD_ARCHIVE]", metavar="DIR|URL")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 

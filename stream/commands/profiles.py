@@ -65,7 +65,9 @@ def profiles_publish(
 def profiles_run(
     archive: ArchiveUrl = None,
     to: TablesUrl = None,
-    every: Annotated[str, typer.Option(help="From one table to the next, whole days.", metavar="24h|2d")] = "24h",
+    every: Annotated[
+        str, typer.Option(help="From one table to the next, whole days: 24h, 2d.", metavar="DURATION")
+    ] = "24h",
 ) -> None:
     """Publish a table whenever a day has begun, until stopped. Settings come from TENFOLD_… variables.
 

@@ -18,10 +18,10 @@ ProfilesUrl = Annotated[
 
 def archive_run(
     archive: ArchiveUrl = None,
-    max_rows: Annotated[int, typer.Option(min=1, help="Rows that make a file.")] = 250_000,
-    max_age: Annotated[float, typer.Option(min=0.1, help="Seconds until what was read is in a file.")] = 60,
+    max_rows: Annotated[int, typer.Option(min=1, help="Rows that make a file.", metavar="N")] = 250_000,
+    max_age: Annotated[float, typer.Option(min=0.1, help="Until what was read is in a file.", metavar="SECONDS")] = 60,
 ) -> None:
-    """Archive transactions, labels and scores until stopped. Settings come from TENFOLD_… variables.
+    """Archive payments, labels and scores until stopped. Settings come from TENFOLD_… variables.
 
     Example: tenfold archive run --archive /srv/archive
     """
@@ -42,7 +42,9 @@ def archive_compact(
     archive: ArchiveUrl = None,
     day: Annotated[
         datetime | None,
-        typer.Option("--date", formats=["%Y-%m-%d"], help="Only this day.  [default: all but the last]"),
+        typer.Option(
+            "--date", formats=["%Y-%m-%d"], help="Only this day.  [default: all but the last]", metavar="YYYY-MM-DD"
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -89,20 +91,24 @@ def archive_rotate_pseudonyms(archive: ArchiveUrl = None, profiles: ProfilesUrl 
 
 
 def import_history(
-    files: Annotated[list[Path], typer.Argument(help="CSV, JSON lines or Parquet; the first two also as .gz.")],
-    to: Annotated[str, typer.Option(help="The archive: a directory or a URL.", metavar="DIR|URL")],
+    files: Annotated[
+        list[Path], typer.Argument(help="CSV, JSON lines or Parquet; the first two also as .gz.", metavar="FILE")
+    ],
+    to: Annotated[str, typer.Option(help="Where the archive is.", metavar="DIR|URL")],
     maps: Annotated[
         list[str], typer.Option("--map", help="A field and the files' column for it.", metavar="FIELD=COLUMN")
     ] = [],  # noqa: B006 - typer copies it
     label: Annotated[
         str | None, typer.Option(help="The column that says what was a fraud.", metavar="is_fraud=COLUMN")
     ] = None,
-    label_delay: Annotated[str, typer.Option(help="How long after a payment its label was known.")] = "7d",
+    label_delay: Annotated[
+        str, typer.Option(help="How long after a payment its label was known.", metavar="DURATION")
+    ] = "7d",
     label_all: Annotated[bool, typer.Option("--label-all", help="Write a label also for what was no fraud.")] = False,
-    timezone: Annotated[str, typer.Option(help="IANA zone of times without an offset.")] = "UTC",
-    partitions: Annotated[int, typer.Option(min=1, help="Partitions of the transactions' topic.")] = 12,
+    timezone: Annotated[str, typer.Option(help="IANA zone of times without an offset.", metavar="ZONE")] = "UTC",
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of the payments' topic.", metavar="N")] = 12,
     reject: Annotated[
-        Path | None, typer.Option(help="CSV file for the rows that cannot be used.", dir_okay=False)
+        Path | None, typer.Option(help="CSV file for the rows that cannot be used.", metavar="FILE", dir_okay=False)
     ] = None,
     as_json: Json = False,
 ) -> None:

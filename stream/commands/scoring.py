@@ -11,7 +11,7 @@ from stream.commands.options import Json
 
 
 def score() -> None:
-    """Score transactions until stopped. Settings come from TENFOLD_… variables.
+    """Score payments until stopped. Settings come from TENFOLD_… variables.
 
     Example: TENFOLD_BOOTSTRAP_SERVERS=localhost:9092 tenfold score
     """
@@ -25,10 +25,10 @@ def score() -> None:
 
 
 def topics_create(
-    partitions: Annotated[int, typer.Option(min=1, help="Partitions of each topic.")] = 12,
-    replication: Annotated[int, typer.Option(min=1, help="Replicas of each partition.")] = 1,
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of each topic.", metavar="N")] = 12,
+    replication: Annotated[int, typer.Option(min=1, help="Replicas of each partition.", metavar="N")] = 1,
     keep_days: Annotated[
-        int | None, typer.Option(min=1, help="How long Kafka keeps records.  [default: the broker's]")
+        int | None, typer.Option(min=1, help="How long Kafka keeps records.  [default: the broker's]", metavar="DAYS")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -53,7 +53,9 @@ def reset(
         typer.Option("--rebuild", help="Stay where the group is, and rebuild its windows from all partitions' logs."),
     ] = False,
     to_earliest: Annotated[bool, typer.Option("--to-earliest", help="Score the whole log again.")] = False,
-    to_offset: Annotated[int | None, typer.Option(min=0, help="Go to this offset of every partition.")] = None,
+    to_offset: Annotated[
+        int | None, typer.Option(min=0, help="Go to this offset of every partition.", metavar="OFFSET")
+    ] = None,
     to_datetime: Annotated[
         str | None, typer.Option(help="Go to the first record at or after an RFC 3339 time.", metavar="TIME")
     ] = None,

@@ -6,12 +6,17 @@ import typer
 
 from stream.commands.options import Json, now_ms, tell
 
-Until = Annotated[str, typer.Option(help="When it ends: 2026-03-01T08:00:00Z, or 90m, 12h, 7d from now.")]
-Why = Annotated[str, typer.Option("--reason", help="Kept in the history, for whoever looks later.")]
+Until = Annotated[
+    str, typer.Option(help="When it ends: 2026-03-01T08:00:00Z, or 90m, 12h, 7d from now.", metavar="TIME")
+]
+Why = Annotated[str, typer.Option("--reason", help="Kept in the history, for whoever looks later.", metavar="WHY")]
 
 
 def suppress_user(
-    user: Annotated[str, typer.Argument(metavar="ID")], until: Until, reason: Why, as_json: Json = False
+    user: Annotated[str, typer.Argument(help="The user's id.", metavar="ID")],
+    until: Until,
+    reason: Why,
+    as_json: Json = False,
 ) -> None:
     """Let a user's payments raise no anomaly for a while: they are scored as ever, and say that they are suppressed.
 
@@ -26,7 +31,10 @@ def suppress_user(
 
 
 def suppress_merchant(
-    merchant: Annotated[str, typer.Argument(metavar="ID")], until: Until, reason: Why, as_json: Json = False
+    merchant: Annotated[str, typer.Argument(help="The merchant's id.", metavar="ID")],
+    until: Until,
+    reason: Why,
+    as_json: Json = False,
 ) -> None:
     """Let payments at a merchant raise no anomaly for a while: they are scored as ever, and say so.
 
@@ -41,8 +49,8 @@ def suppress_merchant(
 
 
 def suppress_lift(
-    kind: Annotated[Literal["user", "merchant"], typer.Argument()],
-    id_: Annotated[str, typer.Argument(metavar="ID")],
+    kind: Annotated[Literal["user", "merchant"], typer.Argument(help="Whose rule.", metavar="user|merchant")],
+    id_: Annotated[str, typer.Argument(help="The user's or merchant's id.", metavar="ID")],
     reason: Why,
     as_json: Json = False,
 ) -> None:

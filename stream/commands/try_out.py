@@ -12,11 +12,15 @@ from stream.commands.shown import counted
 
 
 def demo(
-    events: Annotated[int | None, typer.Option(min=100, help="End after so many events.  [default: 20000]")] = None,
-    seconds: Annotated[float | None, typer.Option(min=1, help="End after so many seconds.")] = None,
-    users: Annotated[int | None, typer.Option(min=1, help="Simulated users.  [default: one per 20 events]")] = None,
-    rate: Annotated[float, typer.Option(min=1, help="Events a second, once a history is loaded.")] = 500,
-    seed: Annotated[int, typer.Option(min=0, help="Of the simulated payments.")] = 1,
+    events: Annotated[
+        int | None, typer.Option(min=100, help="End after so many events.  [default: 20000]", metavar="N")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(min=1, help="End after so many seconds.", metavar="N")] = None,
+    users: Annotated[
+        int | None, typer.Option(min=1, help="Simulated users.  [default: one per 20 events]", metavar="N")
+    ] = None,
+    rate: Annotated[float, typer.Option(min=1, help="Events a second, once a history is loaded.", metavar="N")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="Of the simulated payments.", metavar="N")] = 1,
     picture: Annotated[Path | None, typer.Option(hidden=True, help="Draw the board as it stood last.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -53,12 +57,13 @@ def demo(
 
 
 def simulate(
-    users: Annotated[int, typer.Option(min=1, help="People who pay, about 1.6 times a day each.")],
-    days: Annotated[int, typer.Option(min=1, help="Length of the stream.")],
+    users: Annotated[int, typer.Option(min=1, help="People who pay, about 1.6 times a day each.", metavar="N")],
+    days: Annotated[int, typer.Option(min=1, help="Length of the stream.", metavar="N")],
     to: Annotated[str, typer.Option(help="A directory for Parquet files, or kafka.", metavar="DIR|kafka")],
-    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same payments.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same payments.", metavar="N")] = 1,
     rate: Annotated[
-        float | None, typer.Option(min=0.001, help="Payments a second, to Kafka.  [default: as fast as it takes them]")
+        float | None,
+        typer.Option(min=0.001, help="Payments a second, to Kafka.  [default: as fast as it takes them]", metavar="N"),
     ] = None,
     backdate: Annotated[
         bool, typer.Option("--backdate", help="To kafka: as if each record had come at its own time.")

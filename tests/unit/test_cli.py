@@ -172,6 +172,8 @@ def commands_of(group: Any, *before: str) -> dict[str, Any]:
 
 EVERY = commands_of(get_command(app))
 
+LONGER = {"train", "import", "models promote"}  # than a screen
+
 #: These run until they are stopped, or print a document that is JSON, or a script.
 WITHOUT_JSON = {"score", "monitor", "archive run", "profiles run", "schema", "completion"}
 
@@ -187,6 +189,39 @@ def test_every_command_has_an_example_of_its_own_options(words: str) -> None:
     assert f"tenfold {words}" in example
     known = {option for parameter in EVERY[words].params for option in parameter.opts}
     assert {word for word in asked if word.startswith("--")} <= known
+
+
+@pytest.mark.parametrize("words", sorted(EVERY))
+def test_help_has_words_for_what_an_option_takes_and_fits_a_screen_of_80_columns(words: str) -> None:
+    shown = CliRunner().invoke(app, [*words.split(), "--help"], env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"}).stdout
+    lines = shown.splitlines()
+
+    assert max(map(len, lines)) <= 80
+    assert len(lines) < 24 or words in LONGER
+    assert [word for word in ("<", "{", "x>=", "<=x", " range", "INTEGER", "TEXT", "PATH") if word in shown] == []
+    told = " ".join(shown.split())
+    for each in EVERY[words].params:
+        assert each.hidden or " ".join((each.help or "").split()) in told
+
+
+def test_help_tells_what_is_taken_what_is_the_default_and_the_least() -> None:
+    shown = CliRunner().invoke(app, ["topics", "create", "--help"]).stdout
+
+    assert "--partitions N" in shown
+    assert "--keep-days DAYS" in shown
+    assert "Partitions of each topic.  [default: 12; 1 or more]" in shown
+    assert "How long Kafka keeps records.  [default: the broker's]" in shown
+    assert "[0 to 1]" in CliRunner().invoke(app, ["watch", "--help"]).stdout
+
+
+@pytest.mark.parametrize("group", ["archive", "models", "profiles", "suppress", "topics"])
+def test_commands_below_a_word_are_told_by_whole_sentences(group: str) -> None:
+    shown = CliRunner().invoke(app, [group, "--help"], env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"}).stdout
+    told = " ".join(shown.split())
+
+    for words, command in EVERY.items():
+        if words.startswith(f"{group} "):
+            assert f"{words.split()[-1]} {command.help.partition(chr(10))[0]}" in told
 
 
 @pytest.mark.parametrize("words", sorted(EVERY))
