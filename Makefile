@@ -10,13 +10,16 @@ HELM := $(shell command -v helm || echo .tools/bin/helm)
 # --inexact: what one target installed, another does not take away
 SYNC = $(UV) sync --frozen --inexact --python "$$($(PYTHON) -c 'import sys; print(sys._base_executable)')"
 
-.PHONY: help demo docs test readme-test docker-test chart-test sbom audit chaos lint typecheck bench bench-short
+.PHONY: help demo kafka docs test readme-test docker-test chart-test sbom audit chaos lint typecheck bench bench-short
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | expand -t 14
 
 demo: .venv/.demo ## score simulated transactions on an embedded broker and watch
 	.venv/bin/tenfold demo
+
+kafka: .venv/.kafka ## bring a real Kafka and a real Redis up to try things out on, until Ctrl-C
+	.venv/bin/python -m tests.kafka_here 9092 6379
 
 test: .venv/.all ## run every test that this machine allows
 	.venv/bin/pytest -n 4 --dist worksteal
@@ -62,6 +65,10 @@ bench-short: .venv/.all ## hold the scorer's speed, as a share of the bare model
 # What a target needs is installed once, and again when pyproject.toml or uv.lock change.
 .venv/.demo: pyproject.toml uv.lock | $(UV)
 	$(SYNC) --no-dev --extra demo
+	@touch $@
+
+.venv/.kafka: pyproject.toml uv.lock | $(UV)
+	$(SYNC) --no-dev --extra demo --group kafka
 	@touch $@
 
 .venv/.all: pyproject.toml uv.lock | $(UV)

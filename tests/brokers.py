@@ -39,14 +39,18 @@ class _Server(ABC):
     Address and data stay.
     """
 
-    def __init__(self, data: Path, log: Path) -> None:
+    def __init__(self, data: Path, log: Path, port: int | None) -> None:
         self._data, self._log = data, log
-        self.port = free_port()
+        self.port = port or free_port()
         self._process: ChildProcess | None = None
 
     @abstractmethod
-    def _launch(self) -> ChildProcess:
-        """Start the process and return it once it answers."""
+    def _spawn(self) -> ChildProcess:
+        """Start the process."""
+
+    @abstractmethod
+    def _answers(self) -> bool:
+        """Whether it can be used."""
 
     @property
     def pid(self) -> int:
@@ -65,13 +69,18 @@ class _Server(ABC):
         """Start a stopped or killed server again as it was; stop it first if it runs."""
         if self._started.running:
             self.stop()
-        self._process = self._launch()
+        self._launch()
 
     def discard(self) -> None:
         """End the server and remove its data."""
         if self._process is not None:
             self.kill()
         shutil.rmtree(self._data, ignore_errors=True)
+
+    def _launch(self) -> None:
+        """Start the process and return once it answers."""
+        self._process = self._spawn()
+        self._process.wait_until(self._answers, _START_TIMEOUT_S)
 
     @property
     def _started(self) -> ChildProcess:
@@ -83,19 +92,22 @@ class _Server(ABC):
 class KafkaBroker(_Server):
     """Kafka from its jars: one KRaft node on a free port, its data in ``directory``."""
 
-    def __init__(self, directory: Path, properties: str = "", *, for_long: bool = False) -> None:
+    def __init__(
+        self, directory: Path, properties: str = "", *, port: int | None = None, for_long: bool = False
+    ) -> None:
         """Prepare the node; fetch the jars if need be.
 
         Args:
             directory: for data, properties and log.
             properties: lines for ``server.properties``, which win over those of ``tests/kafka/server.properties``.
+            port: in place of any free one.
             for_long: whether it pays that Java compiles for speed, as in production. That takes a node longer than a
                 test lasts; without it one starts with two thirds of the processor time.
 
         Raises:
             PartMissingError: no Java, or no jars and no way to fetch them.
         """
-        super().__init__(directory / "kafka", directory / "kafka.log")
+        super().__init__(directory / "kafka", directory / "kafka.log", port)
         self._java = [find_java(), *(_AS_IN_PRODUCTION if for_long else _FOR_A_TEST)]
         self._java += [f"-Dlog4j2.configurationFile={KAFKA / 'log4j2.properties'}", "-cp", f"{kafka_jars()}/*"]
         self._properties = directory / "server.properties"
@@ -111,14 +123,13 @@ class KafkaBroker(_Server):
         """Format the storage, start the broker and return when it answers."""
         self._properties.write_text(self._text)
         shutil.copytree(_formatted(tuple(self._java)), self._data)
-        self._process = self._launch()
+        self._launch()
 
-    def _launch(self) -> ChildProcess:
-        process = ChildProcess([*self._java, "kafka.Kafka", self._properties], self._log)
-        process.wait_until(lambda: accepts_connections(self.port), _START_TIMEOUT_S)
-        admin = AdminClient({"bootstrap.servers": self.bootstrap})
-        process.wait_until(lambda: has_metadata(admin), _START_TIMEOUT_S)
-        return process
+    def _spawn(self) -> ChildProcess:
+        return ChildProcess([*self._java, "kafka.Kafka", self._properties], self._log)
+
+    def _answers(self) -> bool:
+        return accepts_connections(self.port) and has_metadata(AdminClient({"bootstrap.servers": self.bootstrap}))
 
 
 @cache
@@ -137,13 +148,13 @@ def _formatted(java: tuple[str, ...]) -> Path:
 class RedisServer(_Server):
     """``redis-server`` on a free port: nothing is evicted, and nothing is kept on disk unless ``start`` says so."""
 
-    def __init__(self, directory: Path) -> None:
-        """Prepare the server; its data, if any, will lie in ``directory``.
+    def __init__(self, directory: Path, port: int | None = None) -> None:
+        """Prepare the server on ``port``, or any free one; its data, if any, will lie in ``directory``.
 
         Raises:
             PartMissingError: no ``redis-server`` on this machine.
         """
-        super().__init__(directory / "redis", directory / "redis.log")
+        super().__init__(directory / "redis", directory / "redis.log", port)
         self._executable = find_redis_server()
         self._options: tuple[str, ...] = ()
 
@@ -161,15 +172,13 @@ class RedisServer(_Server):
         """
         kept = ("--appendonly", "yes", "--appendfsync", "always") if appendonly else ("--appendonly", "no")
         self._options = (*kept, *options)
-        self._process = self._launch()
+        self._launch()
 
-    def _launch(self) -> ChildProcess:
+    def _spawn(self) -> ChildProcess:
         self._data.mkdir(exist_ok=True)
         command = [self._executable, "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._data)]
         command += ["--save", "", "--maxmemory-policy", "noeviction", *self._options]
-        process = ChildProcess(command, self._log)
-        process.wait_until(self._answers, _START_TIMEOUT_S)
-        return process
+        return ChildProcess(command, self._log)
 
     def _answers(self) -> bool:
         with redis.Redis.from_url(self.url) as client:

@@ -14,13 +14,11 @@ from typing import NoReturn
 import pytest
 import redis
 
-from tests.brokers import KafkaBroker, RedisServer
-from tests.kafka_docker import DockerBroker
+from tests.brokers import RedisServer
+from tests.kafka_here import OwnKafka, new_kafka
 from tests.kafka_jars import PartMissingError
 from tests.redis_servers import RedisNodes
 from tests.topics import Topics
-
-OwnKafka = KafkaBroker | DockerBroker
 
 _MISSING = pytest.StashKey[dict[str, str]]()
 
@@ -129,12 +127,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 def _new_kafka(directory: Path, config: pytest.Config) -> OwnKafka:
     try:
-        return DockerBroker()
-    except PartMissingError as no_docker:
-        try:
-            return KafkaBroker(directory)
-        except PartMissingError as no_jars:
-            _do_without(config, "Kafka", f"{no_docker}; {no_jars}")
+        return new_kafka(directory)
+    except PartMissingError as missing:
+        _do_without(config, "Kafka", f"{missing}, or set TENFOLD_TEST_BOOTSTRAP_SERVERS")
 
 
 def _new_redis(directory: Path, config: pytest.Config) -> RedisServer:

@@ -24,13 +24,13 @@ _START_TIMEOUT_S = 90.0
 class DockerBroker:
     """What :class:`tests.brokers.KafkaBroker` is, in a container that testcontainers removes when the tests end."""
 
-    def __init__(self) -> None:
-        """Prepare the container; pull its image if need be.
+    def __init__(self, port: int | None = None) -> None:
+        """Prepare the container, on ``port`` or any free one; pull its image if need be.
 
         Raises:
             PartMissingError: no Docker daemon answers, or the image is not to be had.
         """
-        self._port = free_port()
+        self._port = port or free_port()
         self._container = DockerContainer(require_image()).with_envs(**_environment(self._port))
         # with_bind_ports knows no address and would open the port to the network
         self._container.ports[f"{self._port}/tcp"] = ("127.0.0.1", self._port)  # type: ignore[assignment]

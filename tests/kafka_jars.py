@@ -9,7 +9,7 @@ from pathlib import Path
 
 KAFKA = Path(__file__).parent / "kafka"
 _OLDEST_JAVA = 17  # of Kafka 4.1's broker
-_HOW_TO_GET_KAFKA = "start Docker, or apt-get install default-jre-headless maven, or set TENFOLD_TEST_BOOTSTRAP_SERVERS"
+_HOW_TO_GET_KAFKA = "start Docker, or install Java and Maven (apt-get install default-jre-headless maven)"
 
 
 class PartMissingError(RuntimeError):

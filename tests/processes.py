@@ -22,13 +22,13 @@ class StartError(RuntimeError):
     """A process ended or stayed silent instead of coming up; the message ends with what it last logged."""
 
 
-def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nothing listens on.
+def free_port(first: int | None = None) -> int:
+    """Return a TCP port of 127.0.0.1 that nothing listens on: ``first`` if that is one.
 
-    It lies below the range that clients are given ports from. A client that retries a stopped server inside that range
-    can be handed the very port and connect to itself, and the restarted server then cannot bind.
+    Any other lies below the range that clients are given ports from. A client that retries a stopped server inside
+    that range can be handed the very port and connect to itself, and the restarted server then cannot bind.
     """
-    for port in random.sample(range(15_000, 32_000), 100):
+    for port in ([] if first is None else [first]) + random.sample(range(15_000, 32_000), 100):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: TIME_WAIT is no obstacle
             try:

@@ -16,8 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.brokers import RedisServer
-from tests.conftest import OwnKafka
 from tests.pages import ROOT, the_block
 from tests.processes import ChildProcess, free_port, http_get
 
@@ -73,7 +71,7 @@ class Newcomer:
         *before, last = script.strip().splitlines()
         assignments = [f"{name}={value}" for name, value in (self.environment | settings).items()]
         words = ["env", "-i", "-C", self.clone, *assignments, "bash", "-euc", "\n".join([*before, f"exec {last}"])]
-        return ChildProcess(words, self.directory / "started.log")
+        return ChildProcess(words, self.directory / f"{last.split()[-1]}.log")
 
     def left(self) -> tuple[str, set[str], list[str]]:
         """Return what git sees in the clone, what is in the home, and what temporary files are left but uv's locks."""
@@ -132,20 +130,31 @@ def test_make_test_runs_tests(newcomer: Newcomer) -> None:
     assert newcomer.left()[0] == ""
 
 
-def test_a_scorer_scores_on_ones_own_kafka(
-    newcomer: Newcomer, pip: dict[str, str], own_kafka: OwnKafka, own_redis: RedisServer
-) -> None:
-    own_redis.start()
-    script = the_block("README.md", "pip install .\n").script
-    script = script.replace("localhost:9092", own_kafka.bootstrap).replace("redis://localhost:6379/0", own_redis.url)
+@pytest.fixture
+def lent(newcomer: Newcomer) -> Iterator[str]:
+    """What `make kafka` says to type, in a terminal where it goes on."""
+    [command] = re.findall(r"`(make kafka)`", (ROOT / "README.md").read_text())
+    begun, kafka = time.monotonic(), newcomer.starts(command)
+    try:
+        kafka.wait_until(lambda: "Ctrl-C stops both" in kafka.log.read_text(), INSTALL_S)
+        told(begun, command)
+        yield "\n".join(re.findall(r"^export .*$", kafka.log.read_text(), re.MULTILINE))
+    finally:
+        kafka.end(signal.SIGTERM)
+    assert newcomer.left()[::2] == ("", [])
+
+
+@pytest.mark.usefixtures("kafka", "redis_server")
+def test_a_scorer_scores_on_ones_own_kafka(newcomer: Newcomer, pip: dict[str, str], lent: str) -> None:
+    script = re.sub(r"^export .*$", "", the_block("README.md", "pip install .\n").script, flags=re.MULTILINE)
+    script = f"{lent}\n{script.strip()}"
     port, begun = free_port(), time.monotonic()
     scorer = newcomer.starts(script, TENFOLD_METRICS_PORT=str(port), **pip)
     try:
         scorer.wait_until(lambda: http_get(port, "/readyz")[0] == 200, INSTALL_S)
         told(begun, script)
-        exports = "\n".join(re.findall(r"^export .*$", script, re.MULTILINE))
-        newcomer.types(f"{exports}\ntenfold send user_id=anna amount=19.90", **pip)
-        score = newcomer.types(f"{exports}\ntenfold watch --from-beginning --limit 1 --json", **pip)
+        newcomer.types(f"{lent}\ntenfold send user_id=anna amount=19.90", **pip)
+        score = newcomer.types(f"{lent}\ntenfold watch --from-beginning --limit 1 --json", **pip)
     finally:
         code = scorer.end(signal.SIGTERM)
 

@@ -23,7 +23,9 @@ def tracked_files() -> list[Path]:
     return [path for name in listed.split("\0") if name and (path := ROOT / name).is_file()]
 
 
-@pytest.mark.parametrize("target", ["demo", "docs", "test", "readme-test", "lint", "typecheck", "bench", "bench-short"])
+@pytest.mark.parametrize(
+    "target", ["demo", "kafka", "docs", "test", "readme-test", "lint", "typecheck", "bench", "bench-short"]
+)
 def test_make_knows_the_targets_that_others_script(target: str) -> None:
     assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE)
 
