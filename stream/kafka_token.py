@@ -17,6 +17,7 @@ log = logging.getLogger("tenfold.librdkafka")  # who listens for why Kafka does 
 
 _PATIENCE_S = 8.0  # a client that is made waits ten for its first token
 _SAID = 300  # characters of what the command says
+_NO_SECONDS = 1e11  # the year 5138; milliseconds, as Java and Amazon's signer count them, have been more since 1973
 _NONE = "no token for Kafka from TENFOLD_KAFKA_TOKEN_COMMAND"
 
 
@@ -72,6 +73,8 @@ class TokenCommand:
             token, ends = str.strip(answer["token"]), float(answer["expires_at"])  # a TypeError if it is no text
         except (ValueError, KeyError, TypeError):
             self._fail('it has to print {"token": "…", "expires_at": <seconds since 1970>}, and printed something else')
+        if ends >= _NO_SECONDS:
+            self._fail(f"expires_at is {ends:.0f}, and has to be seconds since 1970: divide milliseconds by 1000")
         if not ends > self.clock():  # librdkafka would refuse it without a word
             self._fail("what it printed has ended already: look at expires_at, and at this machine's clock")
         return token, ends

@@ -198,7 +198,8 @@ class Settings(BaseSettings):
                 f"TENFOLD_KAFKA__{name} cannot be set: "
                 + (f"use {instead}" if instead else "exactly-once scoring depends on its value")
             )
-        by_token = self.kafka.get("sasl.mechanism", "").upper() == "OAUTHBEARER"
+        spellings = ("sasl.mechanism", "sasl.mechanisms")  # to librdkafka they are one
+        by_token = "OAUTHBEARER" in {self.kafka.get(name, "").upper() for name in spellings}
         if self.kafka_token_command and (not by_token or "sasl.oauthbearer.method" in self.kafka):
             raise ValueError(
                 "TENFOLD_KAFKA_TOKEN_COMMAND needs TENFOLD_KAFKA__SASL_MECHANISM=OAUTHBEARER, and no "

@@ -15,7 +15,7 @@ import redis
 from models.bundle import LoadedBundle
 from tests.kafka_identities import CLIENT, SECRET, IdentifyingBroker, TokenIssuer
 from tests.kafka_jars import PartMissingError
-from tests.scorers import Deployment, verdict_of
+from tests.scorers import Deployment, Scorer, verdict_of
 from tests.topics import Topics
 from tests.traffic import produce, traffic
 
@@ -65,12 +65,18 @@ def token_command(issuer: TokenIssuer, tmp_path: Path) -> str:
     return shlex.join([sys.executable, str(file), str(tmp_path / "asked")])
 
 
+def scoring(deployment: Deployment, settings: dict[str, str]) -> Scorer:
+    """Return a scorer that was let in and has scored ``EVENTS``."""
+    scorer = deployment.scorer(**settings).wait_until_ready()
+    produce(deployment.bootstrap, deployment.input_topic, traffic(EVENTS, users=20, seed=1))
+    deployment.wait_until_scored([scorer])
+    return scorer
+
+
 def test_tokens_of_a_command_are_asked_for_again_before_they_end(
     token_command: str, identifying: IdentifyingBroker, deployment: Deployment, bundle: LoadedBundle, tmp_path: Path
 ) -> None:
-    scorer = deployment.scorer(**identifying.by_command(token_command)).wait_until_ready()
-    produce(identifying.bootstrap, deployment.input_topic, traffic(EVENTS, users=20, seed=1))
-    deployment.wait_until_scored([scorer])
+    scorer = scoring(deployment, identifying.by_command(token_command))
     asked = len((tmp_path / "asked").read_text().splitlines())
     scorer.process.wait_until(lambda: len((tmp_path / "asked").read_text().splitlines()) > asked, 60)
     assert scorer.stop() == 0
@@ -82,9 +88,7 @@ def test_a_scorer_waits_while_the_command_gives_no_token(
     token_command: str, identifying: IdentifyingBroker, deployment: Deployment, bundle: LoadedBundle, tmp_path: Path
 ) -> None:
     """Partitions are taken up by clients that are made for it, and each of them needs a token first."""
-    scorer = deployment.scorer(**identifying.by_command(token_command)).wait_until_ready()
-    produce(identifying.bootstrap, deployment.input_topic, traffic(EVENTS, users=20, seed=1))
-    deployment.wait_until_scored([scorer])
+    scorer = scoring(deployment, identifying.by_command(token_command))
     (tmp_path / "asked.closed").touch()
     with redis.Redis.from_url(deployment.redis_url) as client:
         client.flushall()
@@ -114,9 +118,7 @@ def test_who_is_known_scores(
     way: str, identifying: IdentifyingBroker, issuer: TokenIssuer, deployment: Deployment, bundle: LoadedBundle
 ) -> None:
     issued = len(issuer.issued)
-    scorer = deployment.scorer(**getattr(identifying, way)).wait_until_ready()
-    produce(identifying.bootstrap, deployment.input_topic, traffic(EVENTS, users=20, seed=1))
-    deployment.wait_until_scored([scorer])
+    scorer = scoring(deployment, getattr(identifying, way))
     assert scorer.stop() == 0
     expected, verdict = verdict_of(bundle, deployment)
     assert verdict.right, verdict

@@ -146,8 +146,8 @@ def lent(newcomer: Newcomer) -> Iterator[str]:
 
 @pytest.mark.usefixtures("kafka", "redis_server")
 def test_a_scorer_scores_on_ones_own_kafka(newcomer: Newcomer, pip: dict[str, str], lent: str) -> None:
-    script = re.sub(r"^export .*$", "", the_block("README.md", "pip install .\n").script, flags=re.MULTILINE)
-    script = f"{lent}\n{script.strip()}"
+    typed = the_block("README.md", "pip install .\n").script
+    script = f"{lent}\n" + re.sub(r"^export .*\n", "", typed, flags=re.MULTILINE)
     port, begun = free_port(), time.monotonic()
     scorer = newcomer.starts(script, TENFOLD_METRICS_PORT=str(port), **pip)
     try:

@@ -53,6 +53,13 @@ def test_a_token_that_has_ended_is_said_to_have(ends: object) -> None:
         printing(f'{{"token": "abc", "expires_at": {ends}}}')("")
 
 
+@pytest.mark.parametrize("ends", ["1772389267000", "1e400"])
+def test_an_end_in_milliseconds_is_refused(ends: str) -> None:
+    """Librdkafka would take it, and not ask again for 50,000 years."""
+    with pytest.raises(TokenError, match=r"expires_at is (1772389267000|inf), .* divide milliseconds by 1000$"):
+        printing(f'{{"token": "secret", "expires_at": {ends}}}')("")
+
+
 def test_a_program_that_is_not_there_is_named() -> None:
     with pytest.raises(TokenError, match="no-such-program"):
         TokenCommand("no-such-program --now")("")
@@ -89,9 +96,11 @@ def test_who_makes_a_client_is_told_why_there_is_no_token() -> None:
     assert "TENFOLD_KAFKA_TOKEN_COMMAND: it ended with 1: nobody is logged in" in str(away.value)
 
 
-def test_clients_get_it_where_it_is_set() -> None:
-    assert common_config(load(kafka=BY_TOKEN, kafka_token_command=GIVE))["oauth_cb"] == TokenCommand(GIVE)
-    assert "oauth_cb" not in common_config(load(kafka=BY_TOKEN))
+@pytest.mark.parametrize("name", ["sasl.mechanism", "sasl.mechanisms"])  # librdkafka's names of one property
+def test_clients_get_it_where_it_is_set(name: str) -> None:
+    by_token = {name: "OAUTHBEARER", "security.protocol": "sasl_plaintext"}
+    assert common_config(load(kafka=by_token, kafka_token_command=GIVE))["oauth_cb"] == TokenCommand(GIVE)
+    assert "oauth_cb" not in common_config(load(kafka=by_token))
 
 
 @pytest.mark.parametrize("options", [{}, {"sasl.mechanism": "OAUTHBEARER", "sasl.oauthbearer.method": "oidc"}], ids=str)
