@@ -57,10 +57,25 @@ def write_on_cluster(
             ) from None
 
 
+class _TidyClient(Client):
+    """A client that is closed when it cannot start.
+
+    Else the collection of garbage closes it, in any thread and under any lock: a process can hang in it forever.
+    """
+
+    def start(self, **kwargs: Any) -> None:
+        """Connect; close what was begun if that fails."""
+        try:
+            super().start(**kwargs)
+        except BaseException:
+            self.close()
+            raise
+
+
 @contextmanager
 def _connected(address: str) -> Iterator[Client]:
     try:
-        client = Client(address)
+        client = _TidyClient(address)
     except (OSError, ValueError) as error:  # a timeout is an OSError
         raise ClusterError(
             f"--dask {address}: no Dask scheduler answers ({error}); give one as tcp://host:8786"

@@ -1,5 +1,6 @@
 """Partitions written on a Dask cluster: the same files as on one machine, and what is said of one that cannot."""
 
+import gc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -148,10 +149,14 @@ def test_a_cluster_that_is_not_there_or_has_no_workers_is_said(
     archive: Archive, plan: Plan, repeats: dict[int, pa.Table], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cluster, "_WORKER_WITHIN_S", 0.1)
+    collected: list[str] = []  # where a client is that was left open, closing it can hang
+    monkeypatch.setattr(cluster.Client, "__del__", lambda client: collected.append(client.status))
     with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
-        for address in (f"tcp://127.0.0.1:{free_port()}", "scheduler"):
+        for address in (f"tcp://127.0.0.1:{free_port()}", "scheduler", "nonsense://127.0.0.1:1"):
             with pytest.raises(ClusterError, match=rf"--dask {address}: no Dask scheduler answers"):
                 write_on_cluster(address, archive, plan, repeats, tmp_path)
+    gc.collect()
+    assert collected == ["closed"] * 3
     with (
         distributed.LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as empty,
         pytest.raises(ClusterError, match="it has no worker; start some"),
