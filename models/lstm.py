@@ -1,10 +1,12 @@
 """The network of the project's origin, in Keras. The only module that imports TensorFlow."""
 
 from collections.abc import Sequence
-
-import keras
+from typing import TYPE_CHECKING
 
 from models.features import PADDING
+
+if TYPE_CHECKING:
+    import keras
 
 
 def build_lstm_model(
@@ -21,7 +23,7 @@ def build_lstm_model(
     context_scale: Sequence[float] | None = None,
     context_offset: Sequence[float] | None = None,
     learning_rate: float = 1e-3,
-) -> keras.Model:
+) -> "keras.Model":
     """Return the compiled network: two LSTMs over the window, the context joined after them, one probability.
 
     Inputs are ``sequence`` ``float32 [n, T, F]``, :data:`~models.features.PADDING` in every feature behind a window's
@@ -38,6 +40,8 @@ def build_lstm_model(
     Raises:
         ValueError: a scale without its offset, or one that does not have a number for each column.
     """
+    import keras  # noqa: PLC0415 - with TensorFlow that takes seconds
+
     normalise_sequence = _rescaling("sequence", scale, offset, n_features)
     normalise_context = _rescaling("context", context_scale, context_offset, context_width)
 
@@ -82,8 +86,10 @@ def build_lstm_model(
 
 def _rescaling(
     name: str, scale: Sequence[float] | None, offset: Sequence[float] | None, width: int
-) -> list[keras.layers.Layer]:
+) -> "list[keras.layers.Layer]":
     """Return the normalisation as a layer without weights, no layer where none is given."""
+    import keras  # noqa: PLC0415 - as above
+
     if scale is None and offset is None:
         return []
     if scale is None or offset is None or len(scale) != width or len(offset) != width:

@@ -24,8 +24,9 @@ from models.spec import BundleSpec
 from stream.progress import Counted, nobody
 from training.archive import Archive, partitions
 from training.archive_reader import in_portions
+from training.columns import TrainingDataError
 from training.context import AT_ONCE, Contexts, open_contexts
-from training.dataset import Dataset, Split, TrainingDataError, split_by_row
+from training.dataset import Dataset, Split, split_by_row
 from training.dataset import Part as Windowed
 from training.known_cards import Frauds, first_known_ms
 from training.labels import Counts, Extent, Summary, open_labels

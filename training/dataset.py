@@ -14,21 +14,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from models.features import step_features
 from models.hashing import merchant_hash, transaction_hash
 from models.window import RECORD, SEQUENCE_LENGTH, VPN, Records, Windows, advance
+from training.columns import TrainingDataError, amounts, ids, read_columns, times, truths
 from training.events import DAY_MS, Bools, Ints
 
 BATCH = 65_536  # events that are advanced at once
 
-TRANSACTION_COLUMNS = ("transaction_id", "user_id", "amount", "created_at")  # is_vpn and merchant_id are optional
-LABEL_COLUMNS = ("transaction_id", "is_fraud", "labelled_at")
-
-
-class TrainingDataError(ValueError):
-    """The data cannot be trained on; the message says why and what would help."""
+TRANSACTION_COLUMNS = {"transaction_id": ids, "user_id": ids, "amount": amounts, "created_at": times}
+OPTIONAL_COLUMNS = {"is_vpn": truths, "merchant_id": ids}
+LABEL_COLUMNS = {"transaction_id": ids, "is_fraud": truths, "labelled_at": times}
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,7 @@ class History:
     is_fraud: Bools  # [n] as labelled by the cut-off; no label is "not fraud"
     labelled_at_ms: Ints  # [n] when that label landed, of frauds; 0 of all others
     cut_off_ms: int  # the last instant that anything is known of
+    strange_labels: int = 0  # of transactions that are not there
 
     def __len__(self) -> int:
         return len(self.records)
@@ -141,12 +139,12 @@ def read_history(directory: Path, cut_off: datetime | None = None) -> History:
     cut-off it is the last instant in the files.
 
     Raises:
-        TrainingDataError: a file or a column is missing or has another type, or there is nothing in it.
+        TrainingDataError: a file or a column is missing or has something else in it, or there is nothing in it, or no
+            label is of a transaction that is there.
     """
-    transactions = _read(directory / "transactions.parquet", TRANSACTION_COLUMNS, ("is_vpn", "merchant_id"))
-    labels = _read(directory / "labels.parquet", LABEL_COLUMNS)
-    created_at_ms = _epoch_ms(transactions, "created_at", directory)
-    labelled_at_ms = _epoch_ms(labels, "labelled_at", directory)
+    transactions = read_columns(directory / "transactions.parquet", TRANSACTION_COLUMNS, OPTIONAL_COLUMNS)
+    labels = read_columns(directory / "labels.parquet", LABEL_COLUMNS, {})
+    created_at_ms, labelled_at_ms = transactions["created_at"].to_numpy(), labels["labelled_at"].to_numpy()
     if not len(created_at_ms):
         raise TrainingDataError(f"{directory}/transactions.parquet holds no transaction: `tenfold simulate` makes some")
     if cut_off is None:
@@ -154,14 +152,20 @@ def read_history(directory: Path, cut_off: datetime | None = None) -> History:
     else:
         cut_off_ms = round(cut_off.timestamp() * 1000)
 
-    ids = _hashes(transactions["transaction_id"])
-    firsts = np.sort(np.unique(ids, return_index=True)[1])
+    named, judged = _hashes(transactions["transaction_id"]), _hashes(labels["transaction_id"])
+    strange_labels = int((~np.isin(judged, named)).sum())
+    if strange_labels and strange_labels == len(judged):
+        raise TrainingDataError(
+            f"none of the {len(judged):,} labels in {directory}/labels.parquet is of a transaction in "
+            "transactions.parquet: transaction_id must be the same in both"
+        )
+    firsts = np.sort(np.unique(named, return_index=True)[1])
     firsts = firsts[created_at_ms[firsts] <= cut_off_ms]
     rows = firsts[np.argsort(created_at_ms[firsts], kind="stable")]
 
     records = np.zeros(len(rows), RECORD)
     records["created_at_ms"] = created_at_ms[rows]
-    records["transaction"] = ids[rows]
+    records["transaction"] = named[rows]
     records["amount"] = transactions["amount"].to_numpy()[rows]
     if "merchant_id" in transactions.column_names:
         merchants = transactions["merchant_id"].combine_chunks().dictionary_encode()
@@ -175,13 +179,13 @@ def read_history(directory: Path, cut_off: datetime | None = None) -> History:
     landed = labelled_at_ms <= cut_off_ms
     last_landed = np.argsort(labelled_at_ms, kind="stable")[::-1]
     last_landed = last_landed[landed[last_landed]]
-    labelled, at = np.unique(_hashes(labels["transaction_id"])[last_landed], return_index=True)
+    labelled, at = np.unique(judged[last_landed], return_index=True)
     verdicts = labels["is_fraud"].to_numpy()[last_landed][at]
     is_fraud = np.isin(records["transaction"], labelled[verdicts])
     known_at_ms = np.zeros(len(records), np.int64)
     found = np.searchsorted(labelled, records["transaction"][is_fraud])
     known_at_ms[is_fraud] = labelled_at_ms[last_landed][at][found]
-    return History(records, users, is_fraud, known_at_ms, cut_off_ms)
+    return History(records, users, is_fraud, known_at_ms, cut_off_ms, strange_labels)
 
 
 def replay(history: History, max_age_ms: int, sequence_length: int = SEQUENCE_LENGTH) -> Iterator[Windows]:
@@ -239,6 +243,11 @@ def split(
     def part(name: str, part_begin_ms: int, part_end_ms: int) -> Part:
         rows = slice(*np.searchsorted(times, [part_begin_ms, part_end_ms]))
         is_fraud = history.is_fraud[rows].astype(np.float32)
+        if not len(is_fraud):
+            raise TrainingDataError(
+                f"no transaction is of the {name} days, {_day(part_begin_ms)} to {_day(part_end_ms)}, though the first "
+                f"is of {_day(begin_ms)} and the last of {_day(int(times[-1]))}: look for times that are wrong"
+            )
         if by == "time" and not 0 < is_fraud.sum() < len(is_fraud):
             raise TrainingDataError(
                 f"of the {len(is_fraud)} {name} events, {_day(part_begin_ms)} to {_day(part_end_ms)}, "
@@ -263,30 +272,6 @@ def split(
         part("validation", validation_ms, test_ms),
         part("test", test_ms, end_ms),
     )
-
-
-def _read(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> pa.Table:
-    if not path.is_file():
-        raise TrainingDataError(f"{path} does not exist: `tenfold simulate --to {path.parent}` makes such a file")
-    present = pq.read_schema(path).names
-    missing = [name for name in columns if name not in present]
-    if missing:
-        raise TrainingDataError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(present)}")
-    table = pq.read_table(path, columns=[*columns, *(name for name in optional if name in present)])
-    for name in columns:
-        if table[name].null_count:
-            raise TrainingDataError(f"{path} has {table[name].null_count} rows without {name}; leave them out")
-    return table
-
-
-def _epoch_ms(table: pa.Table, column: str, directory: Path) -> Ints:
-    kind = table.schema.field(column).type
-    if not pa.types.is_timestamp(kind) or kind.tz is None:
-        raise TrainingDataError(f"{column} in {directory} is {kind}; it must be a timestamp with a time zone")
-    # what is finer than a millisecond is cut off, as the decoder does
-    milliseconds = table[column].cast(pa.timestamp("ms", tz="UTC"), safe=False).cast(pa.int64())
-    times: Ints = milliseconds.to_numpy().astype(np.int64)
-    return times
 
 
 def _hashes(ids: pa.ChunkedArray) -> npt.NDArray[np.uint64]:

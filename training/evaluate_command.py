@@ -16,7 +16,7 @@ from stream.progress import Counted, nobody
 from stream.settings import Settings
 from training.archive import Archive
 from training.archive_dataset import MadeRange, Wanted, part_of_range
-from training.dataset import TrainingDataError
+from training.columns import TrainingDataError
 from training.evaluate import Evaluated, Inputs, evaluate
 from training.measured import measured
 from training.measures import Known

@@ -18,7 +18,7 @@ from stream.settings import Settings
 from training.archive import Archive
 from training.archive_command import archive_of
 from training.archive_dataset import MadeRange, Wanted, part_of_range
-from training.dataset import TrainingDataError
+from training.columns import TrainingDataError
 from training.gate import compare
 from training.known_cards import of_known_cards
 from training.labels import open_labels

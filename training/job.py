@@ -1,6 +1,7 @@
 """What every training does once its windows are there: the network, its test, the bundle."""
 
 import hashlib
+import os
 import platform
 import shutil
 import sys
@@ -10,9 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import keras
 import numpy as np
 
 from models.bundle import write_bundle
@@ -21,16 +21,13 @@ from models.reference import column_names
 from models.spec import BundleSpec
 from models.store import Store
 from models.window import SEQUENCE_LENGTH, WINDOW_MAX_AGE_MS
-from training.baseline import fit_baseline
-from training.card import model_card
 from training.dataset import Dataset, Part, Split
-from training.evaluate import Inputs, evaluate
-from training.fit import build_for, fit, predict, save
 from training.known_cards import Frauds
-from training.measures import Known
 from training.reference import training_reference
-from training.report import report_page
 from training.threshold import BY_BUDGET, ThresholdRule
+
+if TYPE_CHECKING:
+    import keras
 
 LABEL_RULE = "that of the window's last event, as landed at the cut-off; none by then is not fraud"
 
@@ -40,8 +37,8 @@ class Trained(NamedTuple):
 
     bundle: Path
     metrics: dict[str, Any]
-    model: keras.Model
-    history: keras.callbacks.History
+    model: "keras.Model"
+    history: "keras.callbacks.History"
 
 
 @dataclass(frozen=True)
@@ -97,6 +94,17 @@ class Job:
         """
         say(f"Created {len(dataset)} sequences")
         say("Building LSTM model…")
+        _quieten_tensorflow()
+        # TensorFlow, scikit-learn and matplotlib take seconds to import: not before the data is known to serve
+        import keras  # noqa: PLC0415
+
+        from training.baseline import fit_baseline  # noqa: PLC0415
+        from training.card import model_card  # noqa: PLC0415
+        from training.evaluate import Inputs, evaluate  # noqa: PLC0415
+        from training.fit import build_for, fit, predict, save  # noqa: PLC0415
+        from training.measures import Known  # noqa: PLC0415
+        from training.report import report_page  # noqa: PLC0415
+
         keras.utils.set_random_seed(self.seed)
         model = build_for(dataset.train)
         model.summary(print_fn=say)
@@ -162,6 +170,7 @@ class Job:
         shutil.rmtree(interrupted)
         adopted = self.split == "time" and Store(self.store).adopt_first(self.bundle.name)
         say(f"Bundle {self.bundle}" + (", the first of the store and so its champion" if adopted else ""))
+        say(f"Look at {self.bundle / 'report.html'}")
         return Trained(self.bundle, metrics, model, training)
 
     def _interrupted(self, dataset: Dataset) -> Path:
@@ -200,6 +209,15 @@ class Job:
 def say(line: str) -> None:
     """Tell a step."""
     print(line, flush=True)
+
+
+def _quieten_tensorflow() -> None:
+    """Keep from the terminal what TensorFlow says of a machine in order, unless somebody has said how much it may say.
+
+    What fails is an exception, whatever the level. Without a GPU, that there is none is logged as an error, too.
+    """
+    level = "2" if Path("/proc/driver/nvidia").exists() else "3"  # hides all below errors, or errors, too
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", level)
 
 
 def _golden_windows(test: Part) -> Part:

@@ -42,7 +42,7 @@ def run(data: Path, alerts: Alerts, **options: Any) -> dict[str, Any]:
     absent = [name for name in ("transactions.parquet", "labels.parquet") if not (data / name).is_file()]
     if absent:
         raise TrainError(f"no {' and no '.join(absent)} in {data}: `tenfold simulate --to {data}` makes both")
-    from training.dataset import TrainingDataError  # noqa: PLC0415 - not where the extra is missing
+    from training.columns import TrainingDataError  # noqa: PLC0415 - not where the extra is missing
     from training.train_lstm_model import train  # noqa: PLC0415
 
     try:
@@ -95,7 +95,7 @@ def run_on_archive(
     from models.context import PRESET_CONTEXT  # noqa: PLC0415 - not where the extra is missing
     from models.window import SEQUENCE_LENGTH, WINDOW_MAX_AGE_MS  # noqa: PLC0415
     from training.archive_dataset import Wanted, dataset_of  # noqa: PLC0415
-    from training.dataset import TrainingDataError  # noqa: PLC0415
+    from training.columns import TrainingDataError  # noqa: PLC0415
     from training.job import Job, say  # noqa: PLC0415
     from training.profiles import Topics  # noqa: PLC0415
 

@@ -7,9 +7,8 @@ import argparse
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -17,12 +16,16 @@ import pandas as pd
 from models.features import PRESETS
 from models.lstm import build_lstm_model
 from models.window import SEQUENCE_LENGTH, WINDOW_MAX_AGE_MS
-from training.dataset import Split, TrainingDataError, read_history
+from training.columns import TrainingDataError
+from training.dataset import Split, read_history
 from training.dataset import split as split_history
 from training.job import Job, Trained, say
 from training.known_cards import frauds_of
 from training.sequence_processor import SequenceProcessor
 from training.threshold import BY_BUDGET, ThresholdRule
+
+if TYPE_CHECKING:  # TensorFlow is imported once the data is known to serve
+    import keras
 
 __all__ = ["Trained", "build_lstm_model", "main", "prepare_sequences", "train", "train_lstm"]
 
@@ -41,7 +44,7 @@ def prepare_sequences(
     return processor.create_sequences(processor.extract_temporal_features(transactions))
 
 
-def train_lstm(data: Path = DATA, **options: Any) -> tuple[keras.Model, keras.callbacks.History]:
+def train_lstm(data: Path = DATA, **options: Any) -> "tuple[keras.Model, keras.callbacks.History]":
     """Do what :func:`train` does, with its options, and return the model and the history of its training."""
     trained = train(data, **options)
     return trained.model, trained.history
@@ -104,6 +107,8 @@ def train(
     )
     say("Loading transaction sequences…")
     history = read_history(data)
+    if history.strange_labels:
+        say(f"{history.strange_labels:,} labels are of transactions that are not in transactions.parquet")
     say("Preparing sequences…")
     dataset = split_history(
         history,

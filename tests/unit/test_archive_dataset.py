@@ -26,7 +26,7 @@ from tests.profile_reference import Past, Payment, random_past  # noqa: E402
 from tests.wanted import WANTED as BASE  # noqa: E402
 from training.archive import open_archive  # noqa: E402
 from training.archive_dataset import Made, Wanted, dataset_of  # noqa: E402
-from training.dataset import TrainingDataError  # noqa: E402
+from training.columns import TrainingDataError  # noqa: E402
 from training.profiles import open_profiles  # noqa: E402
 
 BEGIN = date(2026, 2, 20)

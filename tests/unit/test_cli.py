@@ -146,6 +146,37 @@ def test_training_without_data_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.training
+@pytest.mark.skipif(find_spec("tensorflow") is None, reason="needs the training extra")
+def test_what_is_wrong_with_the_data_is_said_before_tensorflow_is_imported(tmp_path: Path) -> None:
+    tenfold("simulate", "--users", "3", "--days", "2", "--to", str(tmp_path))
+    program = (
+        "import sys\nfrom stream.cli import main\n"
+        "try: main()\nfinally: print(*{'tensorflow', 'sklearn', 'matplotlib'} & set(sys.modules))"
+    )
+    words = ["train", "--data", str(tmp_path), "--store", str(tmp_path / "store")]
+    ran = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=False)
+
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("tenfold: too little history")
+    assert ran.stdout.splitlines()[-1] == ""
+
+
+@pytest.mark.training
+@pytest.mark.skipif(find_spec("tensorflow") is None, reason="needs the training extra")
+def test_a_training_tells_its_steps_and_tensorflow_nothing(tmp_path: Path) -> None:
+    tenfold("simulate", "--users", "150", "--days", "40", "--to", str(tmp_path))
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom training.train_lstm_model import train\n"
+        "train(Path(sys.argv[1]), epochs=1, batch_size=512, store=Path(sys.argv[1]) / 'store', h5=None)"
+    )
+    ran = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False)
+
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr == ""
+    assert "Test AUC: " in ran.stdout
+
+
+@pytest.mark.training
 def test_the_commands_defaults_are_the_training_jobs() -> None:
     pytest.importorskip("tensorflow")
     import inspect  # noqa: PLC0415

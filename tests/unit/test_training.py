@@ -17,7 +17,8 @@ import pyarrow.parquet as pq  # noqa: E402
 from models.hashing import merchant_hash, transaction_hash  # noqa: E402
 from models.window import VPN, WINDOW_MAX_AGE_MS  # noqa: E402
 from tests.reference import Entry, ReferenceWindow  # noqa: E402
-from training.dataset import BATCH, TrainingDataError, read_history, replay, split, split_by_row  # noqa: E402
+from training.columns import TrainingDataError  # noqa: E402
+from training.dataset import BATCH, read_history, replay, split, split_by_row  # noqa: E402
 from training.events import DAY_MS  # noqa: E402
 from training.metrics import at_threshold, calibration, shuffle_steps, threshold_for  # noqa: E402
 from training.simulator import simulate, simulate_days, write_parquet  # noqa: E402
@@ -37,6 +38,15 @@ def transaction(name: str, day: float, amount: float = 1.0, user: str = "u", **m
 
 def label(name: str, is_fraud: bool, day: float) -> dict[str, Any]:
     return {"transaction_id": name, "user_id": "u", "is_fraud": is_fraud, "labelled_at": at(day)}
+
+
+def verdicts(directory: Path, column: str, values: list[Any]) -> None:
+    """Write other values into a column of the labels, one of each to a transaction."""
+    rows = [label(name, True, 1) | {column: value} for name, value in zip("abcdef", values, strict=False)]
+    pq.write_table(pa.Table.from_pylist(rows), directory / "labels.parquet")
+    pq.write_table(
+        pa.Table.from_pylist([transaction(name, 1) for name in "abcdef"]), directory / "transactions.parquet"
+    )
 
 
 def record(directory: Path, transactions: list[dict[str, Any]], labels: list[dict[str, Any]]) -> Path:
@@ -154,9 +164,43 @@ def test_a_split_by_row_has_all_labelled_events_and_knows_no_gap(simulated: Path
         (lambda d: (d / "transactions.parquet").unlink(), r"transactions\.parquet does not exist"),
         (lambda d: (d / "labels.parquet").unlink(), r"labels\.parquet does not exist"),
         (lambda d: record(d, [{"transaction_id": "a", "amount": 1.0}], []), "lacks the columns user_id, created_at"),
-        (lambda d: record(d, [transaction("a", 1, amount=None)], []), "1 rows without amount"),
-        (lambda d: record(d, [transaction("a", 1, created_at="2026-01-01")], []), "must be a timestamp"),
-        (lambda d: record(d, [transaction("a", 1, created_at=datetime(2026, 1, 1))], []), "with a time zone"),  # noqa: DTZ001
+        (lambda d: (d / "labels.parquet").write_bytes(b"a;b"), r"labels\.parquet cannot be read as Parquet: "),
+        (
+            lambda d: record(d, [transaction("a", 1), transaction("b", 1, amount=None)], []),
+            r"transactions\.parquet has 1 rows without amount, the first is row 2: leave them out",
+        ),
+        (
+            lambda d: record(d, [transaction("a", 1, amount="19,90")], []),
+            r"transactions\.parquet: amount is string, such as 19,90; it must be a number: with pandas, column\.str\.rep",
+        ),
+        (
+            lambda d: record(d, [transaction("a", 1), transaction("b", 1, -2.5), transaction("c", 1, 1e13)], []),
+            r"transactions\.parquet: amount is -2\.5 in row 2, and an amount is 0 to 1e\+12.* such rows, 2 in all",
+        ),
+        (
+            lambda d: record(d, [transaction("a", 1, created_at="01.03.2026 18:21")], []),
+            r"transactions\.parquet: created_at is string, such as 01\.03\.2026 18:21; it must be a timestamp with a time "
+            r'zone: with pandas, pandas\.to_datetime\(column, utc=True\), with format="%d\.%m\.%Y',
+        ),
+        (
+            lambda d: record(d, [transaction("a", 1, created_at=datetime(2026, 1, 1))], []),  # noqa: DTZ001
+            r"created_at is timestamp\[us\], such as 2026-01-01 .* with a time zone: with pandas, column\.dt\.tz_localize",
+        ),
+        (lambda d: record(d, [transaction("a", 1, created_at=1767225600000)], []), "created_at is int64.*unit=.ms."),
+        (lambda d: record(d, [transaction("a", -30_000)], []), "created_at is 1943.* in row 1, and a time is of 1970"),
+        (
+            lambda d: record(d, [transaction("a", 1, user_id=1.5)], []),
+            r"transactions\.parquet: user_id is double; it must",
+        ),
+        (
+            lambda d: verdicts(d, "is_fraud", ["yes"]),
+            r"labels\.parquet: is_fraud is string, such as yes; it must be true",
+        ),
+        (lambda d: verdicts(d, "is_fraud", [1, 0, 2]), r"labels\.parquet: is_fraud is 2 in row 3, and it must be true"),
+        (
+            lambda d: verdicts(d, "transaction_id", ["A", "B"]),
+            r"none of the 2 labels in .*labels\.parquet is of a trans",
+        ),
     ],
 )
 def test_data_that_cannot_be_read_says_which_file_and_what(
@@ -166,6 +210,21 @@ def test_data_that_cannot_be_read_says_which_file_and_what(
     spoil(tmp_path)
     with pytest.raises(TrainingDataError, match=message):
         read_history(tmp_path)
+
+
+def test_numbers_are_ids_verdicts_and_flags_all_the_same(tmp_path: Path) -> None:
+    """As pandas writes them: a column of 0 and 1 is no index of rows, and an id of a file is the id of another."""
+    rows = [transaction(name, 1, user_id=7, merchant_id=9, is_vpn=1, amount=5) for name in "abc"]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "transactions.parquet")
+    labels = [label(name, True, 2) | {"is_fraud": is_fraud} for name, is_fraud in (("a", 0), ("c", 1), ("x", 1))]
+    pq.write_table(pa.Table.from_pylist(labels), tmp_path / "labels.parquet")
+
+    history = read_history(tmp_path)
+
+    assert history.is_fraud.tolist() == [False, False, True]
+    assert history.strange_labels == 1
+    assert history.records["merchant"].tolist() == [merchant_hash("9")] * 3
+    assert history.records["flags"].tolist() == [VPN] * 3
 
 
 def test_too_little_history_and_a_stretch_without_fraud_are_named(tmp_path: Path) -> None:
@@ -179,6 +238,8 @@ def test_too_little_history_and_a_stretch_without_fraud_are_named(tmp_path: Path
         splitting(days[:9], [])
     with pytest.raises(TrainingDataError, match="0 are labelled as fraud"):
         splitting(days, [label("t30", True, 35)])
+    with pytest.raises(TrainingDataError, match="no transaction is of the validation days, 20.*look for times"):
+        splitting([*days, transaction("wrong", 36_500)], [label("t3", True, 4)])
 
 
 def test_the_threshold_flags_the_alert_budget() -> None:
