@@ -148,15 +148,16 @@ def _panel(panel: Panel, place: Json) -> Json:
         },
         "options": options,
         "targets": [_target(panel, number, *query) for number, query in enumerate(panel.queries)],
-        "transformations": _transformations(panel),
+        **_columns(panel),
     }
 
 
-def _transformations(panel: Panel) -> list[Json]:
+def _columns(panel: Panel) -> Json:
     """Return what becomes of the columns of a table, which counts processes."""
     if panel.kind != "table":
-        return []
-    return [{"id": "organize", "options": {"excludeByName": {"Time": True}, "renameByName": {"Value": "processes"}}}]
+        return {}
+    columns = {"excludeByName": {"Time": True}, "renameByName": {"Value": "processes"}}
+    return {"transformations": [{"id": "organize", "options": columns}]}
 
 
 def _looks(panel: Panel) -> tuple[Json, Json]:

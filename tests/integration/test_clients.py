@@ -2,14 +2,11 @@
 
 import json
 import os
-import re
 import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NoReturn
 
 import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
@@ -19,6 +16,7 @@ from stream.partitioner import partitions_of
 from stream.schemas import json_schemas
 from tests.brokers import RedisServer
 from tests.conftest import GivenKafka, GivenRedis, OwnKafka
+from tests.fetched import fetch, go_for, not_fetched, tool, without
 from tests.kafka_jars import PartMissingError, find_java, jars_of
 from tests.oracle import read_topic
 from tests.pages import ROOT, blocks
@@ -81,30 +79,6 @@ def shown(program: str) -> list[str]:
     return shlex.split(command)
 
 
-def without(missing: str) -> NoReturn:
-    """Skip: a language's tools are not among what the project needs."""
-    pytest.skip(f"a client was not tried, {missing}")
-
-
-def tool(name: str) -> str:
-    """Return where a program is."""
-    return shutil.which(name) or without(f"there is no {name} on PATH")
-
-
-def not_fetched(why: str) -> NoReturn:
-    """Skip, but not in CI: who has the tools there can fetch what they need."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(why, pytrace=False)
-    without(why)
-
-
-def fetch(*command: str | Path, into: Path) -> None:
-    """Run what fetches packages."""
-    ran = subprocess.run(command, cwd=into, capture_output=True, text=True, timeout=300, check=False)
-    if ran.returncode != 0:
-        not_fetched(f"{command[0]} failed in {into}:\n{(ran.stdout + ran.stderr)[-2000:]}")
-
-
 def in_python() -> list[str]:
     return [sys.executable, *shown("payments.py")[1:]]
 
@@ -126,14 +100,7 @@ def in_java() -> list[str]:
 
 
 def in_go() -> list[str]:
-    go, folder = tool("go"), CLIENTS / "go"
-    wanted = re.search(r"^go (\d+)\.(\d+)", (folder / "go.mod").read_text(), re.MULTILINE)
-    told = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, check=True).stdout
-    found = re.match(r"go(\d+)\.(\d+)", told)
-    assert wanted is not None
-    if found is None or tuple(map(int, found.groups())) < tuple(map(int, wanted.groups())):
-        without(f"it needs Go {'.'.join(wanted.groups())}, {go} is {told.strip()}")
-    fetch(go, "mod", "download", into=folder)
+    go_for(CLIENTS / "go")
     return shown("go run")
 
 

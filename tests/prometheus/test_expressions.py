@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from deploy.grafana.build import files
+from tests.fetched import go_for
 from tests.pages import pages
 from tests.prometheus.exported import known_series, rules
 from tests.prometheus.promql import PromqlError, unknown, uses
@@ -68,6 +70,14 @@ def test_a_panel_asks_only_for_what_is_exported(panel: dict[str, Any]) -> None:
 @pytest.mark.parametrize(("path", "text"), files().items(), ids=lambda value: getattr(value, "stem", ""))
 def test_the_files_are_what_their_source_makes(path: Path, text: str) -> None:
     assert path.read_text() == text, "run python -m deploy.grafana.build"
+
+
+def test_grafanas_own_types_know_every_field_of_the_dashboards() -> None:
+    reader = Path(__file__).with_name("grafana")
+    command = [go_for(reader), "run", ".", *files()]
+    read = subprocess.run(command, cwd=reader, capture_output=True, text=True, timeout=600, check=False)
+
+    assert (read.returncode, read.stdout, read.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("panel", PANELS)
