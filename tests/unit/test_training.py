@@ -171,7 +171,7 @@ def test_a_split_by_row_has_all_labelled_events_and_knows_no_gap(simulated: Path
         ),
         (
             lambda d: record(d, [transaction("a", 1, amount="19,90")], []),
-            r"transactions\.parquet: amount is string, such as 19,90; it must be a number: with pandas, column\.str\.rep",
+            r"transactions\.parquet: amount is string, such as 19,90; it must be a number: with pandas, column\.str",
         ),
         (
             lambda d: record(d, [transaction("a", 1), transaction("b", 1, -2.5), transaction("c", 1, 1e13)], []),
@@ -179,12 +179,11 @@ def test_a_split_by_row_has_all_labelled_events_and_knows_no_gap(simulated: Path
         ),
         (
             lambda d: record(d, [transaction("a", 1, created_at="01.03.2026 18:21")], []),
-            r"transactions\.parquet: created_at is string, such as 01\.03\.2026 18:21; it must be a timestamp with a time "
-            r'zone: with pandas, pandas\.to_datetime\(column, utc=True\), with format="%d\.%m\.%Y',
+            r"created_at is string, such as 01\.03\.2026 18:21; it must be.*utc=True\), with format=.%d\.%m",
         ),
         (
             lambda d: record(d, [transaction("a", 1, created_at=datetime(2026, 1, 1))], []),  # noqa: DTZ001
-            r"created_at is timestamp\[us\], such as 2026-01-01 .* with a time zone: with pandas, column\.dt\.tz_localize",
+            r"created_at is timestamp\[us\], such as 2026-01-01 .* with a time zone: .*\.dt\.tz_localize",
         ),
         (lambda d: record(d, [transaction("a", 1, created_at=1767225600000)], []), "created_at is int64.*unit=.ms."),
         (lambda d: record(d, [transaction("a", -30_000)], []), "created_at is 1943.* in row 1, and a time is of 1970"),
@@ -238,7 +237,7 @@ def test_too_little_history_and_a_stretch_without_fraud_are_named(tmp_path: Path
         splitting(days[:9], [])
     with pytest.raises(TrainingDataError, match="0 are labelled as fraud"):
         splitting(days, [label("t30", True, 35)])
-    with pytest.raises(TrainingDataError, match="no transaction is of the validation days, 20.*look for times"):
+    with pytest.raises(TrainingDataError, match=r"no transaction is of the validation days, 20.*look for times"):
         splitting([*days, transaction("wrong", 36_500)], [label("t3", True, 4)])
 
 
