@@ -57,7 +57,7 @@ def write_on_cluster(
             ) from None
 
 
-class _TidyClient(Client):  # type: ignore[misc] - it has no types
+class _TidyClient(Client):  # type: ignore[misc]  # it has no types
     """A client that is closed when it cannot start.
 
     Else the collection of garbage closes it, in any thread and under any lock: a process can hang in it forever.
