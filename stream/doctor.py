@@ -6,6 +6,7 @@ depends on it is left out: one cause is one finding.
 
 import os
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 
@@ -22,6 +23,7 @@ from stream.doctor_model import check_archive, check_bundle, check_store, has_ch
 from stream.doctor_settings import judge_settings, judge_ttl
 from stream.doctor_topics import Topic
 from stream.kafka_token import NoTokenError
+from stream.plurals import count_of
 from stream.redis_client import RedisAwayError
 from stream.settings import Settings, mask_url
 from stream.window_store import WindowStore, open_store
@@ -65,29 +67,37 @@ def report_lines(findings: Sequence[Finding]) -> list[str]:
     for each in sorted(findings, key=lambda finding: finding.severity):
         lines.append(f"{_MARKS[each.severity]:7} {each.code}: {each.what}")
         lines += [f"        -> {each.fix}"] if each.fix else []
+        lines += [f"           {each.command}"] if each.command else []
     return [*lines, summary(findings)]
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
-    """Print what :func:`report_lines` tells in colour, broken between words: the worst last, where a terminal ends."""
+    """Print what :func:`report_lines` tells in colour: the worst last, where a terminal ends.
+
+    It is broken between words, but for a command: that is one line to whoever copies it.
+    """
     from rich.console import Console  # noqa: PLC0415 -- only for who looks at a terminal
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table.grid(padding=(0, 1))
+    console = Console(highlight=False)
     for each in sorted(findings, key=lambda finding: finding.severity):
+        table = Table.grid(padding=(0, 1))
+        table.add_column(width=max(map(len, _MARKS.values())))
         mark = Text(_MARKS[each.severity], style=_COLOURS[each.severity])
         fix = [("\n-> " + each.fix, "cyan")] if each.fix else []
         table.add_row(mark, Text.assemble((each.code, "bold"), ": ", each.what, *fix))
-    console = Console()
-    console.print(table)
-    console.print(summary(findings), highlight=False)
+        console.print(table)
+        if each.command:
+            console.print(Text(f"           {each.command}", style="cyan"), soft_wrap=True)
+    console.print(summary(findings))
 
 
 def summary(findings: Sequence[Finding]) -> str:
     """Return how many there are of each severity."""
-    counts = {severity: sum(each.severity is severity for each in findings) for severity in reversed(Severity)}
-    return ", ".join(f"{count} {severity.name.lower()}" for severity, count in counts.items())
+    counts = Counter(each.severity for each in findings)
+    bad = [count_of(counts[each], each.name.lower()) for each in (Severity.ERROR, Severity.WARNING, Severity.NOTE)]
+    return ", ".join([*bad, f"{counts[Severity.OK]} ok"])
 
 
 def _look_at_redis(
@@ -125,7 +135,7 @@ def _look_at_kafka(
     if not topics.brokers:
         return findings
     for topic in found.values():
-        findings += doctor_topics.judge_topic(topic, topics.brokers)
+        findings += doctor_topics.judge_topic(topic, topics.brokers, settings)
     members, of_group = _members(admin, settings)
     findings += of_group
     source, dead_letters = found.get(settings.input_topic), found.get(settings.dlq_topic)
@@ -137,7 +147,7 @@ def _look_at_kafka(
         findings += checked("newest records", lambda: doctor_topics.check_timestamps(admin, source, now_ms))
         findings += checked("reading", lambda: doctor_rights.check_reading(settings))
         if dead_letters is not None:
-            findings += doctor_topics.judge_sizes(source, dead_letters)
+            findings += doctor_topics.judge_sizes(source, dead_letters, settings)
     if source is not None and store is not None and members is not None:
         findings += checked("marks", lambda: _of_marks(reader, admin, store, settings, source, members))
     if write and settings.delivery == "exactly-once":

@@ -27,16 +27,20 @@ class Severity(IntEnum):
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at. ``code`` is a promise to scripts; ``what`` and ``fix`` are for a person."""
+    """One thing that was looked at. ``code`` is a promise to scripts, all else is for a person.
+
+    ``command`` is for a shell, and does what ``fix`` says first.
+    """
 
     severity: Severity
     code: str
     what: str
     fix: str = ""
+    command: str = ""
 
     def as_dict(self) -> dict[str, str]:
         """Return it for JSON."""
-        return {"severity": self.severity.name.lower(), "code": self.code, "what": self.what, "fix": self.fix}
+        return {**self._asdict(), "severity": self.severity.name.lower()}
 
 
 def ok(code: str, what: str) -> Finding:
@@ -49,14 +53,14 @@ def note(code: str, what: str, fix: str = "") -> Finding:
     return Finding(Severity.NOTE, code, what, fix)
 
 
-def warning(code: str, what: str, fix: str) -> Finding:
+def warning(code: str, what: str, fix: str, command: str = "") -> Finding:
     """Return a finding that will one day cost something."""
-    return Finding(Severity.WARNING, code, what, fix)
+    return Finding(Severity.WARNING, code, what, fix, command)
 
 
-def error(code: str, what: str, fix: str) -> Finding:
+def error(code: str, what: str, fix: str, command: str = "") -> Finding:
     """Return a finding that stops the scorer, or makes scores wrong."""
-    return Finding(Severity.ERROR, code, what, fix)
+    return Finding(Severity.ERROR, code, what, fix, command)
 
 
 def is_forbidden(cause: KafkaError) -> bool:

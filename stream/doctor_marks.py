@@ -10,6 +10,7 @@ from confluent_kafka.admin import AdminClient
 
 from stream.doctor_finding import Finding, Severity, error, note, ok
 from stream.growth import begun_with_key
+from stream.plurals import count_of
 from stream.pseudonyms import PseudonymsError
 from stream.recovery import Cause, Found, Plan, plan
 from stream.settings import Settings
@@ -41,7 +42,7 @@ class Standing(NamedTuple):
 #: How bad it is, what a start would do about so many partitions, and what a person should do.
 _TOLD: dict[Cause, tuple[Severity, str, str]] = {
     Cause.NONE: (Severity.OK, "would go on with {n}", ""),
-    Cause.FRESH_GROUP: (Severity.NOTE, "would begin {n} afresh", ""),
+    Cause.FRESH_GROUP: (Severity.NOTE, "would begin {n} afresh, at the {end} payment", ""),
     Cause.WINDOWS_BEHIND: (Severity.NOTE, "would bring the windows of {n} forward", ""),
     Cause.NEVER_COMMITTED: (Severity.NOTE, "would begin {n} at the mark, for no offset is committed", ""),
     Cause.WINDOWS_LOST: (
@@ -126,13 +127,17 @@ def judge_standings(standings: Sequence[Standing], settings: Settings, members: 
     source = "archive and log" if settings.archive else "the log"
     for cause, those in by_cause.items():
         severity, told, fix = _TOLD[cause]
-        numbers = ", ".join(str(each.partition) for each in those)
-        which = f"{len(those)} partition{'s' if len(those) > 1 else ''} ({numbers})"
-        more = f"; {sum(each.plan.events_lost for each in those):,} are lost" if cause is Cause.EVENTS_LOST else ""
-        yield Finding(severity, f"start-{cause}", f"a start now {told.format(n=which, source=source)}{more}", fix)
+        which = f"all {len(those)} partitions"
+        if len(those) < len(standings) or len(those) == 1:
+            numbers = ", ".join(str(each.partition) for each in those)
+            which = f"{count_of(len(those), 'partition')} ({numbers})"
+        told = told.format(n=which, source=source, end=settings.start_from)
+        lost = sum(each.plan.events_lost for each in those)
+        more = f"; {count_of(lost, 'event')} lost" if cause is Cause.EVENTS_LOST else ""
+        yield Finding(severity, f"start-{cause}", f"a start now {told}{more}", fix)
     lags: Mapping[int, int] = {each.partition: each.lag for each in standings}
     total = sum(lags.values())
-    told = f"{members} scorers run, {total:,} records are not scored"
+    told = f"{count_of(members, 'scorer')} running, {count_of(total, 'record')} not scored yet"
     by_partition = ", ".join(f"{partition}: {lag:,}" for partition, lag in lags.items() if lag)
     yield note("lag", f"{told} (by partition {by_partition})") if total else ok("lag", told)
 

@@ -8,6 +8,7 @@ from models.spec import BundleSpec
 from models.store import Store, StoreError
 from models.switches import HistoryError
 from stream.doctor_finding import Finding, error, note, ok, warning
+from stream.plurals import count_of
 from stream.settings import Settings, mask_url
 
 
@@ -70,7 +71,7 @@ def check_archive(settings: Settings) -> Iterator[Finding]:
     files = len(open_archive(settings.archive).files(settings.input_topic))
     place = mask_url(settings.archive)
     if files:
-        yield ok("archive", f"the archive at {place} has {files:,} files of {settings.input_topic}")
+        yield ok("archive", f"the archive at {place} has {count_of(files, 'file')} of {settings.input_topic}")
     else:
         yield warning(
             "archive-empty",

@@ -8,6 +8,7 @@ import numpy as np
 import redis
 
 from stream.doctor_finding import Finding, error, note, ok, warning
+from stream.plurals import count_of
 from stream.redis_client import Client, is_cluster_as_one_server, primaries
 from stream.settings import Settings
 
@@ -46,7 +47,8 @@ def judge_server(info: Mapping[str, Any], *, allow_eviction: bool) -> Iterator[F
         yield error(
             "redis-evicts",
             f"maxmemory-policy is {policy}: when its memory is full Redis drops windows, and scores are then wrong",
-            "CONFIG SET maxmemory-policy noeviction, and the same in its configuration",
+            "set it to noeviction, and in its configuration for the next start",
+            "redis-cli CONFIG SET maxmemory-policy noeviction",
         )
     if info.get("role") == "slave":
         yield error("redis-replica", "this Redis is a replica", "name the primary in TENFOLD_REDIS_URL, or Sentinel")
@@ -57,8 +59,8 @@ def judge_server(info: Mapping[str, Any], *, allow_eviction: bool) -> Iterator[F
     if not info.get("aof_enabled"):
         yield note(
             "redis-not-persistent",
-            "Redis has no append-only file: when it restarts, windows go back to its last snapshot or are empty, and "
-            "are brought forward or rebuilt from log and archive",
+            "Redis has no append-only file: after a restart its windows are old or gone, and scoring waits until they "
+            "are rebuilt",
         )
     if info.get("role") == "master" and not info.get("connected_slaves"):
         yield note("redis-no-replica", "Redis has no replica: while it is away nothing is scored")
@@ -72,9 +74,10 @@ def judge_memory(info: Mapping[str, Any], keys: int, users: int | None) -> Itera
     )
     used = int(info["used_memory"])
     if users is not None:
-        used, told = users * WINDOW_BYTES, f"{users:,} users need {_mib(users * WINDOW_BYTES)}"
+        used = users * WINDOW_BYTES
+        told = f"the windows of {count_of(users, 'user')} take {_mib(used)}"
     else:
-        told = f"Redis uses {_mib(used)} for {keys:,} keys"
+        told = f"Redis holds {count_of(keys, 'key')} in {_mib(used)}"
     if not most:
         yield note("redis-memory", f"{told}; how much it has, it does not say")
     elif used > most:

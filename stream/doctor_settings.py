@@ -5,6 +5,7 @@ from pathlib import Path
 
 from stream.clients import TRANSACTION_TIMEOUT_MS
 from stream.doctor_finding import Finding, note, warning
+from stream.plurals import count_of
 from stream.settings import Settings
 
 _DAY_MS = 86_400_000
@@ -18,7 +19,8 @@ def judge_settings(settings: Settings, cores: int) -> Iterator[Finding]:
     if settings.runtime_threads > cores:
         yield warning(
             "threads-over-cores",
-            f"TENFOLD_RUNTIME_THREADS is {settings.runtime_threads} on {cores} cores: threads wait for one another",
+            f"TENFOLD_RUNTIME_THREADS is {settings.runtime_threads} on {count_of(cores, 'core')}: threads wait for one "
+            "another",
             f"set it to {cores} or less; more scorers do more than more threads",
         )
     if settings.outage_limit_s < _SHORTEST_OUTAGE_S:
@@ -93,8 +95,8 @@ def judge_ttl(ttl_days: int, window_max_age_ms: int, retention_ms: int | None) -
     if ttl_days < needed:
         yield warning(
             "window-ttl-short",
-            f"TENFOLD_WINDOW_TTL_DAYS is {ttl_days}; windows count for {window_max_age_ms / _DAY_MS:g} days, and an "
-            f"event may be scored {(retention_ms or 0) / _DAY_MS:g} days late",
+            f"TENFOLD_WINDOW_TTL_DAYS is {ttl_days}; windows count for {window_max_age_ms / _DAY_MS:g} days, and what "
+            f"the input keeps may be scored {count_of(-(-(retention_ms or 0) // _DAY_MS), 'day')} late",
             f"set it to {int(needed) + 1} or more, so that it never decides a score",
         )
 

@@ -11,8 +11,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
+from models.window import WINDOW_MAX_AGE_MS
 from stream.clients import why_away
 from stream.doctor_finding import Finding, error, is_forbidden, note, ok, warning
+from stream.plurals import count_of
 from stream.settings import Settings
 
 _CALL_S = 10.0
@@ -52,23 +54,28 @@ def look_at_topics(reader: Consumer, admin: AdminClient, settings: Settings, nam
         why = why_away(reader, failed.args[0])
         fix = "start it, or set TENFOLD_BOOTSTRAP_SERVERS and TENFOLD_KAFKA__…"
         return Topics([error("kafka-away", f"Kafka at {settings.bootstrap_servers}: {why}", fix)], {}, 0)
-    findings = [ok("kafka", f"Kafka at {settings.bootstrap_servers} answers, {brokers} brokers")]
-    found = {}
+    findings = [ok("kafka", f"Kafka at {settings.bootstrap_servers} answers, {count_of(brokers, 'broker')}")]
+    missing, found = [], {}
     for name in names:
         told = reader.list_topics(name, _CALL_S).topics[name]
         if told.error is not None and is_forbidden(told.error):
             findings.append(_forbidden_topic(name, settings))
         elif not told.partitions:
-            findings.append(error("topic-missing", f"no topic {name}", "create it with `tenfold topics create`"))
+            missing.append(name)
         else:
             parts = told.partitions.values()
             replicas = min(len(each.replicas) for each in parts)
             leaderless = [each.id for each in parts if each.leader < 0]
             found[name] = Topic(name, len(parts), replicas, leaderless, _config(admin, name))
+    if missing:
+        create = _creating(found, brokers, settings)
+        findings.append(error("topic-missing", f"no topic {', '.join(missing)}", "create what is missing", create))
+    if brokers == 1 and all(each.replicas == 1 for each in found.values()):
+        findings.append(note("one-broker", "Kafka is one broker: while it is away nothing is scored"))
     return Topics(findings, found, brokers)
 
 
-def judge_topic(topic: Topic, brokers: int) -> Iterator[Finding]:
+def judge_topic(topic: Topic, brokers: int, settings: Settings) -> Iterator[Finding]:
     """Yield whether a topic survives the loss of a broker; pure."""
     if topic.leaderless:
         yield error(
@@ -77,9 +84,11 @@ def judge_topic(topic: Topic, brokers: int) -> Iterator[Finding]:
             "bring the brokers back that have them",
         )
     if topic.replicas == 1 and brokers > 1:
-        yield warning("one-replica", f"{topic.name} has one replica on {brokers} brokers", "give it three")
-    elif topic.replicas == 1:
-        yield note("one-broker", f"{topic.name} is on one broker: while it is away nothing is scored")
+        yield warning(
+            "one-replica",
+            f"{topic.name} has one replica on {brokers} brokers: without the one that has it nothing is scored",
+            "give it three (kafka-reassign-partitions.sh); new topics: `tenfold topics create --replication 3`",
+        )
     if topic.config is None:
         yield note(
             "not-seen",
@@ -91,26 +100,30 @@ def judge_topic(topic: Topic, brokers: int) -> Iterator[Finding]:
     if least > topic.replicas:
         yield error(
             "too-few-replicas",
-            f"{topic.name} asks for {least} replicas in sync and has {topic.replicas}: nothing can be written",
+            f"{topic.name} asks for {least} replicas in sync, of {topic.replicas} that it has: nothing can be written",
             "lower min.insync.replicas, or add replicas",
+            _setting(topic, "min.insync.replicas", max(topic.replicas - 1, 1), settings),
         )
     elif topic.replicas > 1 and least == topic.replicas:
         yield warning(
             "insync-tight",
             f"{topic.name} has {topic.replicas} replicas and needs all in sync: one broker away stops it",
             "set min.insync.replicas to one less",
+            _setting(topic, "min.insync.replicas", topic.replicas - 1, settings),
         )
     elif topic.replicas > 1 and least == 1:
         yield warning(
             "insync-loose",
             f"{topic.name} takes records that one replica has: losing that broker may lose them",
             "set min.insync.replicas to 2",
+            _setting(topic, "min.insync.replicas", 2, settings),
         )
     if "compact" in topic.config.get("cleanup.policy", "delete"):
         yield error(
             "compacted",
             f"{topic.name} is compacted: of each user only the last record stays",
             "set cleanup.policy to delete",
+            _setting(topic, "cleanup.policy", "delete", settings),
         )
 
 
@@ -123,12 +136,14 @@ def judge_input(topic: Topic, settings: Settings, cores: int, members: int, need
             "add partitions while there are few users (docs/operations.md, Adding partitions)",
         )
     elif topic.partitions < cores:
-        yield note("few-partitions", f"{topic.name} has {topic.partitions} partitions; this machine has {cores} cores")
+        told = f"{topic.name} has {topic.partitions} partitions, and this machine {cores} cores: some stay idle"
+        yield note("few-partitions", told)
     if members > topic.partitions:
         yield warning(
             "idle-scorers",
-            f"{members} scorers share {topic.partitions} partitions: {members - topic.partitions} have nothing to do",
-            "stop those, or add partitions",
+            f"{members} scorers share {count_of(topic.partitions, 'partition')}, and each partition has one: "
+            f"{members - topic.partitions} more than have something to do",
+            "stop those, or add partitions (docs/operations.md, Adding partitions)",
         )
     if topic.config is None:
         return
@@ -139,21 +154,24 @@ def judge_input(topic: Topic, settings: Settings, cores: int, members: int, need
     elif retention_ms is not None and retention_ms < needed_ms:
         yield warning(
             "retention-short",
-            f"{topic.name} keeps {retention_ms / _DAY_MS:g} days and windows reach back {needed_ms / _DAY_MS:g}: after "
-            "a loss of Redis they would lack what is older",
-            "set TENFOLD_ARCHIVE and run `tenfold archive run`, or raise retention.ms",
+            f"{topic.name} keeps payments for {retention_ms / _DAY_MS:g} of the {needed_ms / _DAY_MS:g} days that "
+            "windows reach back: were Redis lost, they would be rebuilt without what is older",
+            "keep them for as long, or in an archive: `tenfold archive run`, TENFOLD_ARCHIVE (docs/archive.md)",
+            _setting(topic, "retention.ms", needed_ms, settings),
         )
     elif kept_bytes >= 0:
         yield warning(
             "retention-bytes",
-            f"{topic.name} keeps {kept_bytes:,} bytes a partition, however few days that is",
-            "set TENFOLD_ARCHIVE and run `tenfold archive run`, or take retention.bytes away",
+            f"{topic.name} keeps {kept_bytes:,} bytes a partition, however few days that is: were Redis lost, windows "
+            "would be rebuilt without what is older",
+            "keep by time alone, or in an archive: `tenfold archive run`, TENFOLD_ARCHIVE (docs/archive.md)",
+            _setting(topic, "retention.bytes", -1, settings),
         )
     else:
         yield ok("retention", f"{topic.name} keeps what a rebuild needs")
 
 
-def judge_sizes(source: Topic, dead_letters: Topic) -> Iterator[Finding]:
+def judge_sizes(source: Topic, dead_letters: Topic, settings: Settings) -> Iterator[Finding]:
     """Yield whether a dead letter fits: it is its input and the reason; pure."""
     name = "max.message.bytes"
     largest, fits = (int((each.config or {}).get(name, 0)) for each in (source, dead_letters))  # 0: not to be seen
@@ -161,7 +179,8 @@ def judge_sizes(source: Topic, dead_letters: Topic) -> Iterator[Finding]:
         yield warning(
             "dead-letters-cut",
             f"{dead_letters.name} takes {fits:,} bytes and {source.name} {largest:,}: a large dead letter is cut",
-            f"set max.message.bytes of {dead_letters.name} to {2 * largest}",
+            f"let {dead_letters.name} take twice as much",
+            _setting(dead_letters, "max.message.bytes", 2 * largest, settings),
         )
 
 
@@ -181,6 +200,19 @@ def check_timestamps(admin: AdminClient, topic: Topic, now_ms: int) -> Iterator[
             f"{topic.name} has a record that is {(newest_ms - now_ms) / 1000:.0f} s ahead of this machine's clock",
             "let producers, brokers and this machine follow NTP",
         )
+
+
+def _setting(topic: Topic, name: str, value: int | str, settings: Settings) -> str:
+    kafka = f"--bootstrap-server {settings.bootstrap_servers}"
+    return f"kafka-configs.sh {kafka} --alter --topic {topic.name} --add-config {name}={value}"
+
+
+def _creating(found: Mapping[str, Topic], brokers: int, settings: Settings) -> str:
+    """Return the command that creates what is missing beside what was ``found``, which it leaves as it is."""
+    source = found.get(settings.input_topic)
+    replicated = " --replication 3" if brokers >= 3 else ""
+    kept = "" if source or settings.archive else f" --keep-days {WINDOW_MAX_AGE_MS // _DAY_MS}"
+    return f"tenfold topics create --partitions {source.partitions if source else 12}{replicated}{kept}"
 
 
 def _config(admin: AdminClient, name: str) -> dict[str, str] | None:

@@ -36,6 +36,7 @@ def topics_create(
 
     Example: tenfold topics create --partitions 12 --replication 3
     """
+    from stream.plurals import count_of
     from stream.settings import load
     from stream.topics import create_topics
 
@@ -44,7 +45,10 @@ def topics_create(
         typer.echo(json.dumps({name: "created" if new else "exists" for name, new in created.items()}))
         return
     for name, new in created.items():
-        typer.echo(f"{name}: {'created' if new else 'exists already'}")
+        typer.echo(f"{name}: {'created' if new else 'exists already, and is left as it is'}")
+    if any(created.values()):
+        kept = count_of(keep_days, "day") if keep_days else "as long as the broker has been told (--keep-days)"
+        typer.echo(f"with {count_of(partitions, 'partition')} of {count_of(replication, 'replica')}; kept for {kept}")
 
 
 def reset(

@@ -122,6 +122,12 @@ def test_topics_are_created_once(deployment: Deployment) -> None:
     first = run(deployment, "topics", "create", "--partitions", "2", "--json", **names)
     second = run(deployment, "topics", "create", "--partitions", "2", "--json", **names)
 
+    more = names | {"TENFOLD_INPUT_TOPIC": f"{deployment.group_id}-MORE"}
+    third = run(deployment, "topics", "create", "--keep-days", "1", **more).stdout.splitlines()
+
+    assert third[0] == f"{deployment.group_id}-MORE: created"
+    assert third[1] == f"{names['TENFOLD_OUTPUT_TOPIC']}: exists already, and is left as it is"
+    assert third[-1] == "with 12 partitions of 1 replica; kept for 1 day"
     assert json.loads(first.stdout) == dict.fromkeys(names.values(), "created")
     assert json.loads(second.stdout) == dict.fromkeys(names.values(), "exists")
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from stream.settings import Settings
 from tests.brokers import RedisServer
 from tests.bundles import make_bundle
 from tests.conftest import GivenKafka, OwnKafka
+from tests.kafka_tools import with_kafka_tools
 from tests.processes import free_port
 from tests.redis_servers import RedisNodes
 from tests.scorers import Deployment
@@ -90,6 +92,7 @@ def test_in_order_it_warns_of_nothing_and_leaves_nothing(healthy: Callable[..., 
 
     assert bad(findings) == [], findings
     assert {"kafka", "redis", "bundle", "may-read", "may-write", "retention", "start-fresh-group"} <= codes(findings)
+    assert Counter(each.code for each in findings).most_common(1)[0][1] == 1, "each thing is said once"
     with redis.Redis.from_url(deployment.redis_url) as client:
         assert client.dbsize() == 0
     reader = Consumer(
@@ -126,7 +129,7 @@ def test_a_redis_that_was_emptied_is_told_before_the_start(healthy: Callable[...
     deployment.wait_until_scored([scorer])
     running = looked_at(deployment)
     assert bad(running) == [], running
-    assert "1 scorers run" in next(each.what for each in running if each.code == "lag")
+    assert "1 scorer running" in next(each.what for each in running if each.code == "lag")
     assert scorer.stop() == 0
 
     assert "start-none" in codes(looked_at(deployment))
@@ -135,7 +138,7 @@ def test_a_redis_that_was_emptied_is_told_before_the_start(healthy: Callable[...
     emptied = looked_at(deployment)
     assert bad(emptied) == ["start-windows-lost"]
     finding = next(each for each in emptied if each.code == "start-windows-lost")
-    assert "would rebuild 3 partitions (0, 1, 2) from the log" in finding.what
+    assert "would rebuild all 3 partitions from the log" in finding.what
 
 
 @pytest.mark.parametrize(
@@ -149,20 +152,36 @@ def test_a_redis_that_was_emptied_is_told_before_the_start(healthy: Callable[...
     ],
 )
 def test_a_topic_that_is_wrong_is_one_finding(
-    healthy: Callable[..., Deployment], wrong: dict[str, object], code: str
+    healthy: Callable[..., Deployment], tmp_path: Path, wrong: dict[str, object], code: str
 ) -> None:
-    assert bad(looked_at(healthy(**wrong), write=False)) == [code]
+    deployment = healthy(**wrong)
+    findings = looked_at(deployment, write=False)
+    assert bad(findings) == [code]
+
+    [command] = [each.command for each in findings if each.code == code]
+    if not command:
+        assert code == "one-partition", "which is not a matter of one command"
+        return
+    subprocess.run(command, shell=True, env={"PATH": with_kafka_tools(tmp_path)}, check=True)  # noqa: S602 -- as typed
+    assert bad(looked_at(deployment, write=False)) == []
 
 
-def test_a_topic_that_is_not_there_is_one_finding_and_exit_code_1(healthy: Callable[..., Deployment]) -> None:
-    deployment = healthy()
-    deployment.output_topic = "never-made"
+def test_topics_that_are_not_there_are_one_finding_and_exit_code_1(healthy: Callable[..., Deployment]) -> None:
+    deployment = healthy(partitions=2)
+    deployment.output_topic, deployment.dlq_topic = (f"{deployment.group_id}-{name}" for name in ("scores", "dlq"))
     done = doctor(deployment, "--json", "--no-write")
 
     assert done.returncode == 1
-    findings = json.loads(done.stdout)
-    assert [each["code"] for each in findings if each["severity"] == "error"] == ["topic-missing"]
+    [wrong] = [each for each in json.loads(done.stdout) if each["severity"] == "error"]
+    assert wrong["code"] == "topic-missing"
+    assert f"{deployment.output_topic}, {deployment.dlq_topic}" in wrong["what"]
     assert "Traceback" not in done.stderr
+
+    words = wrong["command"].removeprefix("tenfold ").split()
+    env = deployment.environment(TENFOLD_LABELS_TOPIC=f"{deployment.group_id}-labels")
+    subprocess.run([sys.executable, "-m", "stream", *words], env=env, check=True)
+    assert "--partitions 2" in wrong["command"]
+    assert bad(looked_at(deployment, write=False)) == []
 
 
 def test_warnings_fail_only_if_strict(healthy: Callable[..., Deployment]) -> None:
@@ -170,7 +189,7 @@ def test_warnings_fail_only_if_strict(healthy: Callable[..., Deployment]) -> Non
 
     lenient = doctor(deployment, "--no-write")
     assert lenient.returncode == 0, lenient.stdout + lenient.stderr
-    assert lenient.stdout.splitlines()[-1].startswith("0 error, ")
+    assert lenient.stdout.splitlines()[-1].startswith("0 errors, 1 warning, ")
     assert doctor(deployment, "--no-write", "--strict").returncode == 1
 
 
