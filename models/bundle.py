@@ -193,7 +193,10 @@ def resolve_model(model: Path | None, store: Path | None) -> Path:
     """
     if model is not None:
         if not model.is_dir():
-            raise BundleError(f"{model} is not a bundle's directory: name one, or none to use the champion")
+            raise BundleError(
+                f"TENFOLD_MODEL names {model}, and there is no such directory: name a bundle's, or unset it, and the "
+                "store's champion scores, or else the starter"
+            )
         return model
     if store is None or not (store / "champion").exists():
         return starter("default")

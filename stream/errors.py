@@ -5,3 +5,9 @@ class TenfoldError(Exception):
     """Printed by the command line without a traceback; the process exits with ``exit_code``."""
 
     exit_code = 1
+
+
+class UsageError(TenfoldError):
+    """What a command was given means nothing: the message names the option, and says what to give."""
+
+    exit_code = 2

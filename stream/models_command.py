@@ -12,7 +12,7 @@ from models.spec import BundleSpec
 from models.store import Store, StoreError
 from models.switches import HistoryError, Switch
 from models.verification import read_metrics, read_spec
-from stream.errors import TenfoldError
+from stream.errors import TenfoldError, UsageError
 from stream.gate_lines import decision_line, decision_lines
 from stream.settings import Settings
 
@@ -198,7 +198,8 @@ def _decision(
 
         return decide(store, settings, url_of(archive, settings), version, reason, say)
     except (TenfoldError, BundleError) as error:
-        raise ModelsError(f"{version} is not compared with the champion: {error}{way_out}") from error
+        refused = UsageError if isinstance(error, UsageError) else ModelsError
+        raise refused(f"{version} is not compared with the champion: {error}{way_out}") from error
 
 
 def rolled_back(settings: Settings, reason: str, *, windows_rebuilt: bool) -> Told:

@@ -23,7 +23,7 @@ from confluent_kafka.admin import AdminClient
 
 from models.bundle import BundleError, load_bundle, resolve_model
 from stream.clients import common_config, open_client, reader_config
-from stream.errors import TenfoldError
+from stream.errors import TenfoldError, UsageError
 from stream.history import open_history
 from stream.merged_log import READER_CONFIG
 from stream.rebuild import Rebuild, Rebuilt, offset_of
@@ -179,12 +179,12 @@ def parse_time(text: str) -> datetime:
     """Return an RFC 3339 time.
 
     Raises:
-        ResetError: it is none, or has no offset.
+        UsageError: it is none, or has no offset.
     """
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
         when = datetime.min  # noqa: DTZ901
     if when.tzinfo is None:
-        raise ResetError(f"--to-datetime {text} is not an RFC 3339 time with an offset, as 2026-01-31T12:00:00Z")
+        raise UsageError(f"--to-datetime {text} is not an RFC 3339 time with an offset, as 2026-01-31T12:00:00Z")
     return when

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from stream.contract import FRAUD_LABEL, FraudLabel, Transaction, epoch_ms, timestamp
 from stream.decode import decode, explain_invalid
-from stream.errors import TenfoldError
+from stream.errors import UsageError
 from stream.sender import Sender
 from stream.settings import Settings
 from stream.topics import require_topics
@@ -23,12 +23,6 @@ _FIELDS: Mapping[Kind, Sequence[str]] = {
     "label": tuple(FraudLabel.__annotations__),
 }
 _NUMBERS_AND_FLAGS = ("amount", "is_vpn", "is_fraud")  # the other fields are text, whatever they look like
-
-
-class FieldError(TenfoldError):
-    """A ``FIELD=VALUE`` cannot be used; the message names the field."""
-
-    exit_code = 2
 
 
 class Message(NamedTuple):
@@ -71,19 +65,19 @@ def message_of(words: Sequence[str], kind: Kind, now_ms: int, new_id: Callable[[
     A transaction without an id is given a new one, and whatever has no time happens now.
 
     Raises:
-        FieldError: a word is not of that form, or names no field of the message, or one twice, or is not UTF-8.
+        UsageError: a word is not of that form, or names no field of the message, or one twice, or is not UTF-8.
     """
     fields: dict[str, object] = {}
     for word in words:
         name, sign, text = word.partition("=")
         if not sign:
-            raise FieldError(f"{word!r} is not FIELD=VALUE, as amount=12.5")
+            raise UsageError(f"{word!r} is not FIELD=VALUE, as amount=12.5")
         if name not in _FIELDS[kind]:
             close = get_close_matches(name, _FIELDS[kind], n=1)
             hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(_FIELDS[kind])}"
-            raise FieldError(f"{name} is not a field of a {kind}: {hint}")
+            raise UsageError(f"{name} is not a field of a {kind}: {hint}")
         if name in fields:
-            raise FieldError(f"{name} is given twice")
+            raise UsageError(f"{name} is given twice")
         fields[name] = _read(text) if name in _NUMBERS_AND_FLAGS else text
     defaults = {"transaction_id": new_id()} if kind == "transaction" else {}
     defaults |= {"created_at" if kind == "transaction" else "labelled_at": timestamp(now_ms)}
@@ -91,7 +85,7 @@ def message_of(words: Sequence[str], kind: Kind, now_ms: int, new_id: Callable[[
     try:
         return Given(json.dumps(filled | fields, ensure_ascii=False).encode(), filled)
     except UnicodeEncodeError:
-        raise FieldError("a value is not UTF-8, and no message has such a one") from None
+        raise UsageError("a value is not UTF-8, and no message has such a one") from None
 
 
 def _read(text: str) -> object:

@@ -5,6 +5,7 @@ The environment wins over the file. A setting that is unknown or contradicts ano
 
 import json
 import os
+import re
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from stream.errors import TenfoldError
+from stream.errors import UsageError
 from stream.framing import Framing
 from stream.pseudonyms import Pseudonyms
 from stream.redis_url import split_redis_url
@@ -44,10 +45,8 @@ _OWNED_KAFKA_PROPERTIES = {
 }
 
 
-class SettingsError(TenfoldError):
+class SettingsError(UsageError):
     """The settings cannot be used; the message names each one at fault and what to do."""
-
-    exit_code = 2
 
 
 def _scalar(value: object) -> object:
@@ -142,6 +141,12 @@ class Settings(BaseSettings):
         config_file = os.environ.get(CONFIG_FILE)
         file = (TomlConfigSettingsSource(settings_cls, Path(config_file)),) if config_file else ()
         return (init_settings, env_settings, *file)
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _no_model(cls, value: object) -> object:
+        """Read an empty one as none, as a composed environment may have it."""
+        return None if value == "" else value
 
     @field_validator("dlq_topic")
     @classmethod
@@ -269,11 +274,21 @@ def load(**overrides: object) -> Settings:
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {CONFIG_FILE}
     tables = tuple(f"{table}__" for table in _TABLES)
+    for table in set(_TABLES) & set(environ):
+        if not _is_json_object(environ[table]):
+            raise SettingsError(f"{table} is no JSON object: give each of its entries as {table}__NAME=VALUE")
     for name in environ:
         upper = name.upper()
         if upper.startswith(PREFIX) and not upper.startswith((_FOREIGN, *tables)) and upper not in known:
             close = _close(upper, known)
             raise SettingsError(f"{name} is not a setting" + (f": did you mean {close}?" if close else ""))
+
+
+def _is_json_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
 
 
 def _close(name: str, known: Collection[str]) -> str | None:
@@ -288,8 +303,37 @@ def _explain(problem: Mapping[str, Any]) -> str:
     message = str(problem["msg"]).removeprefix("Value error, ")
     if not place:
         return message
-    name = PREFIX + "__".join([place[0].upper(), *place[1:2]])
+    name, given = PREFIX + "__".join([place[0].upper(), *place[1:2]]), problem["input"]
     if problem["type"] == "extra_forbidden":
         close = get_close_matches(place[0], Settings.model_fields, n=1)
         return f"{place[0]} is not a setting" + (f": did you mean {close[0]}?" if close else "")
-    return f"{name}: {message}"
+    if problem["type"] == "value_error":  # raised here, and says what to do
+        return f"{name}: {message}"
+    is_secret = len(place) > 1 or Settings.model_fields[place[0]].annotation is SecretStr
+    shown = isinstance(given, bool | int | float | str) and not is_secret
+    return f"{name} is {given!r}: give {_allowed(place[0], problem)}" if shown else f"{name}: {message}"
+
+
+def _allowed(name: str, problem: Mapping[str, Any]) -> str:
+    """Return what may stand in a setting, in words."""
+    field, kind, context = Settings.model_fields[name], problem["type"], problem.get("ctx", {})
+    if kind == "literal_error":
+        return str(context["expected"]).replace("'", "")
+    if kind.startswith("bool"):
+        return "true or false"
+    if kind == "string_pattern_mismatch":
+        [(least, most)] = re.findall(r"{(\d+),(\d+)}", context["pattern"])
+        return f"{least} to {most} letters, digits, dots, hyphens or underscores"
+    if field.annotation not in (int, float):
+        return str(field.description)
+    bounds = {
+        bound: getattr(each, bound) for each in field.metadata for bound in ("ge", "gt", "le") if hasattr(each, bound)
+    }
+    number = "a whole number" if field.annotation is int else "a number"
+    match bounds:
+        case {"ge": least, "le": most}:
+            return f"{number}, {least} to {most}"
+        case {"ge": least}:
+            return f"{number}, {least} or more"
+        case _:
+            return f"{number} above {bounds['gt']:g}"

@@ -9,7 +9,7 @@ from typing import Any
 import redis
 
 from stream.contract import MAX_ID_CHARS, timestamp
-from stream.errors import TenfoldError
+from stream.errors import UsageError
 from stream.models_command import Told
 from stream.moments import moment_ms
 from stream.redis_client import RedisAwayError, connect
@@ -19,17 +19,11 @@ from stream.suppression_rules import Because, Change, Kind, Rule, Rules
 _LONGEST_REASON = 1_000
 
 
-class SuppressOptionError(TenfoldError):
-    """An id, a time or a reason cannot be used."""
-
-    exit_code = 2
-
-
 def suppressed(settings: Settings, kind: Kind, id_: str, until: str, reason: str, now_ms: int) -> Told:
     """Suppress a user or a merchant.
 
     Raises:
-        SuppressOptionError: the id, the end or the reason cannot be used.
+        UsageError: the id, the end or the reason cannot be used.
         stream.suppression_rules.RulesError: there are too many rules.
         RedisAwayError: Redis does not answer.
     """
@@ -43,7 +37,7 @@ def lifted(settings: Settings, kind: Kind, id_: str, reason: str, now_ms: int) -
     """Take a rule away.
 
     Raises:
-        SuppressOptionError: the id or the reason cannot be used.
+        UsageError: the id or the reason cannot be used.
         stream.suppression_rules.RulesError: there is no such rule.
         RedisAwayError: Redis does not answer.
     """
@@ -71,26 +65,26 @@ def until_of(text: str, now_ms: int) -> int:
     """Return the end that ``2026-03-01T08:00:00Z``, ``90m``, ``12h`` or ``7d`` names, milliseconds since the epoch.
 
     Raises:
-        SuppressOptionError: it is none of these, or not in the future.
+        UsageError: it is none of these, or not in the future.
     """
     try:
         until_ms = moment_ms(text, now_ms, ahead=True)
     except ValueError:
-        raise SuppressOptionError(f"--until {text!r} is neither 2026-03-01T08:00:00Z nor 90m, 12h, 7d") from None
+        raise UsageError(f"--until {text!r} is neither 2026-03-01T08:00:00Z nor 90m, 12h, 7d") from None
     if until_ms <= now_ms:
-        raise SuppressOptionError(f"--until {text!r} is over already: name a time that is to come")
+        raise UsageError(f"--until {text!r} is over already: name a time that is to come")
     return until_ms
 
 
 def _id(text: str) -> str:
     if not 1 <= len(text) <= MAX_ID_CHARS:
-        raise SuppressOptionError(f"an id has 1 to {MAX_ID_CHARS} characters, this one {len(text)}")
+        raise UsageError(f"an id has 1 to {MAX_ID_CHARS} characters, this one {len(text)}")
     return text
 
 
 def _because(reason: str, now_ms: int) -> Because:
     if not reason.strip() or len(reason) > _LONGEST_REASON:
-        raise SuppressOptionError(f"--reason has 1 to {_LONGEST_REASON} characters: say why, for whoever looks later")
+        raise UsageError(f"--reason has 1 to {_LONGEST_REASON} characters: say why, for whoever looks later")
     return Because(_me(), now_ms, reason.strip())
 
 

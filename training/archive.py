@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from stream.errors import TenfoldError
+from stream.errors import TenfoldError, UsageError
 from stream.pseudonyms import CLEAR, Pseudonyms
 
 #: The topic id of imported history. Its offsets count from 0 in each partition, and it comes before all live records.
@@ -36,10 +36,8 @@ class ArchiveError(TenfoldError):
     """The archive cannot be read or written; the message names the file and says what to do."""
 
 
-class NoArchiveError(TenfoldError):
+class NoArchiveError(UsageError):
     """Where a command was told to look there is no archive; the message says where that is and what to give."""
-
-    exit_code = 2
 
 
 class Kind(StrEnum):

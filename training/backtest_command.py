@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from models.bundle import BundleError, load_bundle
+from stream.errors import UsageError
 from stream.progress import Counted, nobody
 from stream.settings import Settings
 from training.archive import Archive
@@ -37,12 +38,13 @@ def run(
         progress: counts the payments that were scored.
 
     Raises:
-        BacktestError: an option means nothing, the bundle does not serve, or there is nothing to score.
+        UsageError: an option means nothing.
+        BacktestError: the bundle does not serve, or there is nothing to score.
         training.archive.ArchiveError: the archive cannot be read.
     """
-    days = Range(day("--from", first, BacktestError), day("--to", until, BacktestError))
+    days = Range(day("--from", first), day("--to", until))
     if days.until <= days.first:
-        raise BacktestError(f"--to {until} is the day after the last: give one later than --from {first}")
+        raise UsageError(f"--to {until} is the day after the last: give one later than --from {first}")
     try:
         bundle = load_bundle(model, settings.runtime, threads=len(os.sched_getaffinity(0)))
     except BundleError as error:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import redis
 
-from stream.errors import TenfoldError
+from stream.errors import TenfoldError, UsageError
 from stream.progress import Counted, nobody
 from stream.redis_client import Client
 from stream.settings import Settings
@@ -34,12 +34,6 @@ NOT_ERASED = (
 
 class EraseError(TenfoldError):
     """The user is not erased, or not everywhere; the message says why and what to do."""
-
-
-class EraseOptionError(TenfoldError):
-    """The id cannot be a user's."""
-
-    exit_code = 2
 
 
 class Left(NamedTuple):
@@ -104,12 +98,12 @@ def erase_user(
         dry_run: change nothing.
 
     Raises:
-        EraseOptionError: no user has such an id.
+        UsageError: no user has such an id.
         EraseError: Redis does not do its part.
         training.archive.ArchiveError: a file cannot be read, written or removed.
     """
     if not 1 <= len(user) <= _LONGEST_ID:
-        raise EraseOptionError(f"ID has {len(user)} characters: a user's has 1 to {_LONGEST_ID}")
+        raise UsageError(f"ID has {len(user)} characters: a user's has 1 to {_LONGEST_ID}")
     sweep = partial(_sweep, settings, archive, tables, client, user, progress)
     swept, in_tables, profiles, windows = sweep(dry_run=dry_run)
     again, tables_again, profiles_again, windows_again = sweep(dry_run=True)
@@ -148,7 +142,7 @@ def _sweep(
             "Redis; see TENFOLD_REDIS_URL and run it again"
         ) from None
     except UnicodeEncodeError:
-        raise EraseOptionError("ID is not UTF-8: a user's is") from None
+        raise UsageError("ID is not UTF-8: a user's is") from None
     return topics, in_tables, profiles, windows
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from models.bundle import BundleError, LoadedBundle, load_bundle
 from models.spec import BundleSpec
-from stream.errors import TenfoldError
+from stream.errors import TenfoldError, UsageError
 from stream.progress import Counted, nobody
 from stream.settings import Settings
 from training.archive import Archive
@@ -55,14 +55,15 @@ def run(
         progress: counts the partitions that were replayed.
 
     Raises:
-        EvaluateError: an option means nothing, the bundle does not serve, there is no fraud in the range, or the files
+        UsageError: an option means nothing.
+        EvaluateError: the bundle does not serve, there is no fraud in the range, or the files
             cannot be written.
         training.periods.PeriodError: the archive does not reach so far, or not with labels.
         training.archive.ArchiveError: the archive cannot be read.
     """
-    days = day("--from", first, EvaluateError), day("--to", until, EvaluateError)
+    days = day("--from", first), day("--to", until)
     if not 0 < alert_budget < 1:
-        raise EvaluateError(f"--alert-budget {alert_budget:g}: give a share of the payments, such as 0.01")
+        raise UsageError(f"--alert-budget {alert_budget:g}: give a share of the payments, such as 0.01")
     try:
         bundle = load_bundle(model, settings.runtime, threads=len(os.sched_getaffinity(0)))
     except BundleError as error:

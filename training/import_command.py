@@ -11,6 +11,7 @@ from typing import Any, TextIO
 import duckdb
 
 from stream.contract import timestamp
+from stream.errors import UsageError
 from stream.settings import Settings
 from training import options
 from training.archive import Archive, Kind
@@ -37,7 +38,7 @@ def columns_of(mapped: Sequence[str], label: str | None) -> dict[str, str]:
     """Return the files' column for each field; one that must be there and is not mapped has the field's own name.
 
     Raises:
-        UnusableHistoryError: a mapping is not FIELD=COLUMN, or of no field.
+        UsageError: a mapping is not FIELD=COLUMN, or of no field.
     """
     columns = {name: name for name in _REQUIRED}
     for option, mapping, fields in [
@@ -46,7 +47,7 @@ def columns_of(mapped: Sequence[str], label: str | None) -> dict[str, str]:
     ]:
         name, sign, column = mapping.partition("=")
         if not sign or not column or name not in fields:
-            raise UnusableHistoryError(f"{option} {mapping}: give FIELD=COLUMN, FIELD being one of {', '.join(fields)}")
+            raise UsageError(f"{option} {mapping}: give FIELD=COLUMN, FIELD being one of {', '.join(fields)}")
         columns[name] = column
     return columns
 
@@ -55,11 +56,11 @@ def milliseconds(duration: str) -> int:
     """Return what ``7d``, ``12h``, ``30m`` or ``0s`` says.
 
     Raises:
-        UnusableHistoryError: it says nothing.
+        UsageError: it says nothing.
     """
     found = re.fullmatch(r"(\d{1,6})([smhd])", duration)
     if found is None:
-        raise UnusableHistoryError(f"--label-delay {duration}: give a number and s, m, h or d, as 7d")
+        raise UsageError(f"--label-delay {duration}: give a number and s, m, h or d, as 7d")
     return int(found[1]) * _UNITS_MS[found[2]]
 
 
@@ -77,12 +78,12 @@ def plan_of(
     """Return what the options ask for.
 
     Raises:
-        UnusableHistoryError: one of them cannot be used.
+        UsageError: one of them cannot be used.
     """
     columns = columns_of(mapped, label)
     if label is None and (label_all or "labelled_at" in columns):
-        raise UnusableHistoryError("--label-all and labelled_at are for --label is_fraud=COLUMN")
-    options.zone("--timezone", zone, UnusableHistoryError)
+        raise UsageError("--label-all and labelled_at are for --label is_fraud=COLUMN")
+    options.zone("--timezone", zone)
     delay_ms, partitioner = milliseconds(label_delay), settings.partitioner
     return Plan(
         files, columns, delay_ms, label_all, zone, partitions, "murmur2" if partitioner == "any" else partitioner

@@ -13,7 +13,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from stream import health, logs
 from stream.clients import Contact, common_config, consumer_config, open_client
-from stream.errors import TenfoldError
+from stream.errors import UsageError
 from stream.outage import Outage
 from stream.redis_client import connect
 from stream.settings import Settings
@@ -29,21 +29,15 @@ from training.monitor_state import State
 log = logging.getLogger(__name__)
 
 
-class MonitorOptionError(TenfoldError):
-    """An option cannot be used; the message says why."""
-
-    exit_code = 2
-
-
 def label_delays_of(text: str) -> list[int]:
     """Read ``1,3,7``: days, each once, in order.
 
     Raises:
-        MonitorOptionError: it is nothing of the kind.
+        UsageError: it is nothing of the kind.
     """
     parts = text.split(",")
     if not all(part.isascii() and part.isdigit() and 0 < int(part) <= 365 for part in parts):
-        raise MonitorOptionError(f"--label-delays {text!r}: give days between 1 and 365, such as 1,3,7")
+        raise UsageError(f"--label-delays {text!r}: give days between 1 and 365, such as 1,3,7")
     return sorted({int(part) for part in parts})
 
 

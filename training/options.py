@@ -3,21 +3,29 @@
 from datetime import date
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from stream.errors import TenfoldError
+from stream.errors import UsageError
 
 
-def day(option: str, text: str, refusal: type[TenfoldError]) -> date:
-    """Return the day that an option gives, or raise ``refusal``, which says what to give."""
+def day(option: str, text: str) -> date:
+    """Return the day that an option gives.
+
+    Raises:
+        UsageError: it gives none.
+    """
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise refusal(f"{option} {text}: give a day such as 2026-01-31") from None
+        raise UsageError(f"{option} {text}: give a day such as 2026-01-31") from None
 
 
-def zone(option: str, name: str, refusal: type[TenfoldError]) -> str:
-    """Return the IANA zone that an option names, or raise ``refusal``."""
+def zone(option: str, name: str) -> str:
+    """Return the IANA zone that an option names.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):  # a directory of zones is an OSError
-        raise refusal(f"{option} {name}: no such IANA zone; Europe/Berlin is one") from None
+        raise UsageError(f"{option} {name}: no such IANA zone; Europe/Berlin is one") from None
     return name

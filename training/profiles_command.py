@@ -18,7 +18,7 @@ from models.bundle import SPEC, BundleError, resolve_model
 from models.context import ProfileDefinition
 from models.spec import BundleSpec
 from stream import health, logs
-from stream.errors import TenfoldError
+from stream.errors import TenfoldError, UsageError
 from stream.redis_client import connect
 from stream.settings import Settings
 from training.archive import open_archive
@@ -34,25 +34,17 @@ class ProfileError(TenfoldError):
     """Profiles cannot be published now; the message says why and what to do."""
 
 
-class ProfileOptionError(TenfoldError):
-    """An option cannot be used; the message says why."""
-
-    exit_code = 2
-
-
 def definition_in_force(settings: Settings) -> ProfileDefinition:
     """Return the definition that the bundle in force was trained with.
 
     Raises:
-        ProfileOptionError: there is no bundle, or it does not say.
+        UsageError: there is no bundle, or it does not say.
     """
     try:
         directory = resolve_model(settings.model, settings.model_store)
         spec = BundleSpec.model_validate_json((directory / SPEC).read_bytes())
     except (BundleError, OSError, ValidationError) as error:
-        raise ProfileOptionError(
-            f"the model does not say what profiles it needs ({error}): see TENFOLD_MODEL"
-        ) from None
+        raise UsageError(f"the model does not say what profiles it needs ({error}): see TENFOLD_MODEL") from None
     return ProfileDefinition(spec.zone, spec.label_delay_days)
 
 
@@ -65,7 +57,7 @@ def open_publisher(settings: Settings, archive: str | None, to: str | None) -> P
         to: directory or URL of the tables' files; ``profiles`` beside the archive by default.
 
     Raises:
-        ProfileOptionError: the model does not say what it needs.
+        UsageError: the model does not say what it needs.
         training.archive.ArchiveError: there is no place of that URL.
     """
     source = open_archive(url_of(archive, settings), settings.pseudonyms)
@@ -135,26 +127,26 @@ def day_of(text: str | None, today: date) -> date:
     """Read ``YYYY-MM-DD``; today if there is nothing.
 
     Raises:
-        ProfileOptionError: it is no date.
+        UsageError: it is no date.
     """
     if text is None:
         return today
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise ProfileOptionError(f"--as-of {text!r} is not a date such as 2026-01-31") from None
+        raise UsageError(f"--as-of {text!r} is not a date such as 2026-01-31") from None
 
 
 def days_of(text: str) -> timedelta:
     """Read ``24h`` or ``2d``: whole days.
 
     Raises:
-        ProfileOptionError: it is nothing of the kind.
+        UsageError: it is nothing of the kind.
     """
     found = re.fullmatch(r"([1-9]\d{0,3})([hd])", text)
     every = timedelta(**{{"h": "hours", "d": "days"}[found[2]]: int(found[1])}) if found else timedelta()
     if not every or every.seconds:
-        raise ProfileOptionError(f"--every {text!r} is not a number of whole days, such as 24h or 2d")
+        raise UsageError(f"--every {text!r} is not a number of whole days, such as 24h or 2d")
     return every
 
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from models.context import VALUES, ProfileDefinition, day_number
-from stream.errors import TenfoldError
+from stream.errors import TenfoldError, UsageError
 from training.archive import Archive, open_archive
 from training.archive_names import UnknownKeysError, forward_column, known
 from training.profiles import Summary, Topics, open_profiles
@@ -38,10 +38,8 @@ class ProfileTableError(TenfoldError):
     """A table of profiles cannot be written or read; the message says which and what to do."""
 
 
-class NoTablesError(TenfoldError):
+class NoTablesError(UsageError):
     """Where a command was told to look there are no tables of profiles."""
-
-    exit_code = 2
 
 
 class Built(NamedTuple):

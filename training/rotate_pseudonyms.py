@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stream.errors import TenfoldError
+from stream.errors import UsageError
 from stream.progress import Counted, nobody
 from training.archive import Archive, FileName
 from training.archive_names import NAMED_UNDER, named, stored_schema
@@ -21,10 +21,8 @@ from training.archive_writer import unfinished_files, writing
 from training.profiles_table import rename_table, stored_tables
 
 
-class NoKeysError(TenfoldError):
+class NoKeysError(UsageError):
     """There is no key to bring users under."""
-
-    exit_code = 2
 
 
 class Renamed(NamedTuple):

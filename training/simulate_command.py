@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from stream.errors import TenfoldError
+from stream.errors import TenfoldError, UsageError
 from stream.progress import Counted, nobody
 from stream.sender import Sender
 from stream.settings import Settings
@@ -73,7 +73,7 @@ def to_kafka(
     tell that it did not come then; else Kafka stamps it with the time at which it is sent. Retention goes by it, too.
 
     Raises:
-        SimulateError: ``rate`` is slower than so many users pay.
+        UsageError: ``rate`` is slower than so many users pay.
         stream.sender.SendError: Kafka does not take a record.
         stream.topics.TopicsError: there is no broker, or no topic.
     """
@@ -121,5 +121,5 @@ def _duration_s(users: int, days: int, rate: float | None) -> float:
         return 0.0
     natural = users * _A_USER_AND_DAY / _DAY_S
     if rate < natural:
-        raise SimulateError(f"--rate {rate:g} is slower than {users} users pay: give {natural:.3g} or more")
+        raise UsageError(f"--rate {rate:g} is slower than {users} users pay: give {natural:.3g} or more")
     return days * _DAY_S * natural / rate

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stream.errors import TenfoldError
+from stream.errors import TenfoldError, UsageError
 from stream.progress import Counted
 from stream.settings import Settings
 from training.options import day, zone
@@ -85,10 +85,10 @@ def run_on_archive(
     """
     _require((*_NEEDED, "duckdb", "fsspec", *(("distributed",) if dask else ())))
     first, until = (
-        None if value is None else day(name, value, TrainError)
+        None if value is None else day(name, value)
         for name, value in (("--from", stretch.first), ("--to", stretch.until))
     )
-    label_delay_days, timezone = _days(stretch.label_delay), zone("--timezone", timezone, TrainError)
+    label_delay_days, timezone = _days(stretch.label_delay), zone("--timezone", timezone)
     from training.archive_command import archive_of  # noqa: PLC0415 - not where the extra is missing
 
     rule, archive = _rule(alerts), archive_of(url, settings)  # before seconds go into importing the rest
@@ -199,7 +199,7 @@ def _rule(alerts: Alerts) -> "ThresholdRule":
     try:
         return ThresholdRule(alerts.budget, alerts.cost_of_missed)
     except ValueError as error:
-        raise TrainError(str(error)) from None
+        raise UsageError(str(error)) from None
 
 
 def _told(trained: "Trained") -> dict[str, Any]:
@@ -214,5 +214,5 @@ def _told(trained: "Trained") -> dict[str, Any]:
 def _days(text: str) -> int:
     found = re.fullmatch(r"(\d{1,3})d", text)
     if found is None:
-        raise TrainError(f"--label-delay {text}: give whole days, such as 7d")
+        raise UsageError(f"--label-delay {text}: give whole days, such as 7d")
     return int(found[1])

@@ -9,6 +9,7 @@ import typer
 
 from stream.commands.options import Json
 from stream.commands.shown import counted
+from stream.errors import UsageError
 
 
 def demo(
@@ -74,7 +75,7 @@ def simulate(
 
     Example: tenfold simulate --users 2000 --days 90 --seed 7 --to data
     """
-    from training.simulate_command import SimulateError, to_directory, to_kafka
+    from training.simulate_command import to_directory, to_kafka
 
     if to == "kafka":
         from stream.settings import load
@@ -85,7 +86,7 @@ def simulate(
         places = f"topics {settings.input_topic} and {settings.labels_topic}"
     else:
         if rate is not None or backdate:
-            raise SimulateError("--rate and --backdate are for --to kafka: files are written as fast as it goes")
+            raise UsageError("--rate and --backdate are for --to kafka: files are written as fast as it goes")
         with counted("payments simulated") as progress:
             written = to_directory(users, days, seed, Path(to), progress)
         places = f"{to}/transactions.parquet and {to}/labels.parquet"

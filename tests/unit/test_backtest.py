@@ -19,6 +19,7 @@ from stream import microbatch  # noqa: E402
 from stream.answers import answer  # noqa: E402
 from stream.cli import app  # noqa: E402
 from stream.contract import timestamp  # noqa: E402
+from stream.errors import UsageError  # noqa: E402
 from stream.microbatch import MicroBatch  # noqa: E402
 from stream.window_store import Mark  # noqa: E402
 from tests.bundles import make_bundle  # noqa: E402
@@ -213,5 +214,5 @@ def test_the_command_says_what_it_scored(past: Past, tmp_path: Path) -> None:
     assert told["model_version"] == "starter-default"
     for last, message in (("tomorrow", "--to tomorrow: give a day"), ("2026-03-05", "is the day after the last")):
         ran = CliRunner().invoke(app, ["backtest", *options, "--to", last, "--out", str(out)])
-        assert isinstance(ran.exception, BacktestError)
+        assert isinstance(ran.exception, UsageError)
         assert message in str(ran.exception)

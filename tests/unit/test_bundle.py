@@ -195,7 +195,10 @@ def test_a_champion_that_is_not_in_the_store_is_refused(bundle: Path, name: str)
 
 
 def test_a_model_or_a_starter_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="nowhere is not a bundle's directory"):
+    with pytest.raises(
+        BundleError,
+        match=r"TENFOLD_MODEL names .*nowhere, and there is no such directory: name a bundle's, or unset it",
+    ):
         resolve_model(tmp_path / "nowhere", None)
     with pytest.raises(BundleError, match="no starter bundle for preset 'gigantic'"):
         starter("gigantic")

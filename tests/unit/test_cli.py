@@ -61,11 +61,14 @@ def test_an_unknown_setting_is_named_and_exits_with_2(command: str) -> None:
     assert "did you mean TENFOLD_BOOTSTRAP_SERVERS?" in the_one_line(ran)
 
 
-def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
-    ran = tenfold("score", TENFOLD_MODEL=str(tmp_path / "gone"))
+@pytest.mark.parametrize("command", ["score", "profiles build --archive ."])
+def test_a_model_that_is_not_there_is_named_with_where_it_was_named(command: str, tmp_path: Path) -> None:
+    ran = tenfold(*command.split(), TENFOLD_MODEL=str(tmp_path / "gone"))
 
-    assert ran.returncode == 1
-    assert str(tmp_path / "gone") in the_one_line(ran)
+    assert ran.returncode == (1 if command == "score" else 2)
+    line = the_one_line(ran)
+    assert f"TENFOLD_MODEL names {tmp_path / 'gone'}, and there is no such directory" in line
+    assert "unset it" in line
 
 
 def test_a_bundle_that_was_changed_is_refused(tmp_path: Path) -> None:
@@ -100,12 +103,30 @@ def test_simulated_files_are_the_same_for_the_same_seed(tmp_path: Path) -> None:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_a_rate_for_files_is_refused(tmp_path: Path) -> None:
-    ran = tenfold("simulate", "--users", "3", "--days", "2", "--rate", "5", "--to", str(tmp_path / "data"))
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("simulate --users 3 --days 2 --rate 5 --to data", "--rate"),
+        ("archive compact", "--archive"),
+        ("archive run", "--archive"),
+        ("backtest --model m --from 2026-01-01 --to 2026-02-01 --out s", "--archive"),
+        ("erase-user 4711", "--archive"),
+        ("profiles build", "--archive"),
+        ("profiles build --archive . --as-of today", "--as-of"),
+        ("monitor --to . --label-delays none", "--label-delays"),
+        ("import a.csv --to . --map user_id", "--map"),
+        ("import a.csv --to . --label-delay week", "--label-delay"),
+        ("send user_id=anna amuont=1", "amuont"),
+        ("suppress user anna --until never --reason x", "--until"),
+        ("reset --to-datetime noon", "--to-datetime"),
+    ],
+)
+def test_what_means_nothing_where_it_stands_is_named_and_exits_with_2(words: str, named: str) -> None:
+    pytest.importorskip("duckdb", reason="needs the archive extra")
+    ran = tenfold(*words.split())
 
-    assert ran.returncode == 1
-    assert "--rate" in the_one_line(ran)
-    assert not (tmp_path / "data").exists()
+    assert ran.returncode == 2, ran.stderr
+    assert named in the_one_line(ran)
 
 
 def test_a_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from models.decisions import Decision
 from models.store import Store, StoreError
 from models.switches import HistoryError
 from stream.cli import app
-from stream.models_command import ModelsError
+from stream.errors import TenfoldError  # noqa: E402
 from stream.settings import load
 from tests.bundles import bundle_spec, make_bundle
 from tests.simulated_archive import TOPICS, put_simulated
@@ -150,13 +150,14 @@ def test_without_a_champion_there_is_nothing_to_compare_with(root: Path, monkeyp
 def test_what_cannot_be_compared_is_refused_with_the_way_out(
     root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def refusal(*words: str) -> str:
+    def refusal(*words: str, exit_code: int = 1) -> str:
         ran = models("promote", "twin", "--reason", "why", *words)
-        assert isinstance(ran.exception, ModelsError)
+        assert isinstance(ran.exception, TenfoldError)
+        assert ran.exception.exit_code == exit_code
         assert str(ran.exception).endswith("to promote it uncompared: --force, with the reason why")
         return str(ran.exception)
 
-    assert f"there is no archive at {tmp_path}" in refusal("--archive", str(tmp_path))
+    assert f"there is no archive at {tmp_path}" in refusal("--archive", str(tmp_path), exit_code=2)
     rewrite(root / "good", "metrics.json", days={"test": ["2025-04-01", "2025-04-07"]})
     assert "no transaction since 2025-03-31" in refusal()
     rewrite(root / "good", "metrics.json", days={"test": ["2025-02-10", "2025-02-20"]})
@@ -165,7 +166,7 @@ def test_what_cannot_be_compared_is_refused_with_the_way_out(
     rewrite(root / "twin", "spec.json", trained_to=None)
     assert "twin does not say until when it was trained" in refusal()
     monkeypatch.delenv("TENFOLD_ARCHIVE")
-    assert "which archive? Give --archive, or set TENFOLD_ARCHIVE" in refusal()
+    assert "which archive? Give --archive, or set TENFOLD_ARCHIVE" in refusal(exit_code=2)
     (root / "good" / "model.onnx").write_bytes(b"junk")
     monkeypatch.setenv("TENFOLD_ARCHIVE", str(tmp_path))
     assert "good is not the bundle that was written" in refusal()

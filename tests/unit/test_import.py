@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from stream.errors import UsageError
 from stream.partitioner import partitions_of
 from stream.settings import Settings
 from tests.archives import put, transactions
@@ -277,7 +278,7 @@ def test_history_comes_before_what_is_live_and_its_partitions_must_suffice(tmp_p
     ],
 )
 def test_options_that_cannot_be_used_are_one_line_each(tmp_path: Path, options: Row, message: str) -> None:
-    with pytest.raises(UnusableHistoryError, match=message):
+    with pytest.raises((UsageError, UnusableHistoryError), match=message):
         imported(tmp_path / "archive", written(tmp_path / "a.csv", [given()]), **options)
 
 

@@ -7,7 +7,8 @@ from typer.testing import CliRunner
 
 from stream.cli import app
 from stream.contract import timestamp
-from stream.send import FieldError, Message, judge, message_of
+from stream.errors import UsageError
+from stream.send import Message, judge, message_of
 
 NOW_MS = 1_772_356_867_000
 PAYMENT = {"transaction_id": "t-1", "user_id": "änna", "amount": 12.5, "created_at": timestamp(NOW_MS)}
@@ -45,12 +46,12 @@ def test_a_verdict_needs_its_transaction_and_gets_its_time() -> None:
     ],
 )
 def test_a_word_that_is_no_field_is_named(word: str, said: str) -> None:
-    with pytest.raises(FieldError, match=said.replace("?", r"\?")):
+    with pytest.raises(UsageError, match=said.replace("?", r"\?")):
         message_of(["user_id=anna", word], "transaction", NOW_MS)
 
 
 def test_a_word_that_is_not_utf8_is_refused() -> None:
-    with pytest.raises(FieldError, match="not UTF-8"):
+    with pytest.raises(UsageError, match="not UTF-8"):
         message_of(["user_id=\udcff", "amount=1"], "transaction", NOW_MS)  # as Python reads the byte 0xff
 
 

@@ -8,7 +8,7 @@ from redis.connection import parse_url
 
 from stream.clients import consumer_config, reader_config, transactional_config
 from stream.redis_url import split_redis_url
-from stream.settings import SettingsError, load, mask_url
+from stream.settings import Settings, SettingsError, load, mask_url
 
 
 @pytest.fixture(autouse=True)
@@ -79,9 +79,18 @@ def test_a_file_gives_settings_and_the_environment_wins(monkeypatch: pytest.Monk
         ("TENFOLD_KAFKA_SASL_MECHANISM", "x", "is not a setting: did you mean TENFOLD_KAFKA__SASL_MECHANISM?"),
         ("TENFOLD_REDIS_PASSWORD", "x", "is not a setting: did you mean TENFOLD_REDIS__PASSWORD?"),
         ("TENFOLD_REDIS_ULR", "x", "is not a setting: did you mean TENFOLD_REDIS_URL?"),
-        ("TENFOLD_DELIVERY", "exactly_once", "TENFOLD_DELIVERY: Input should be 'exactly-once' or 'at-least-once'"),
-        ("TENFOLD_METRICS_PORT", "70000", "TENFOLD_METRICS_PORT: Input should be less than or equal to 65535"),
-        ("TENFOLD_METRICS_PORT", "http", "TENFOLD_METRICS_PORT: Input should be a valid integer"),
+        ("TENFOLD_DELIVERY", "exactly_once", "TENFOLD_DELIVERY is 'exactly_once': give exactly-once or at-least-once"),
+        ("TENFOLD_METRICS_PORT", "70000", "TENFOLD_METRICS_PORT is '70000': give a whole number, 0 to 65535"),
+        ("TENFOLD_METRICS_PORT", "http", "TENFOLD_METRICS_PORT is 'http': give a whole number, 0 to 65535"),
+        ("TENFOLD_WINDOW_TTL_DAYS", "0", "TENFOLD_WINDOW_TTL_DAYS is '0': give a whole number, 1 or more"),
+        ("TENFOLD_MODEL_POLL_S", "soon", "TENFOLD_MODEL_POLL_S is 'soon': give a number above 0"),
+        ("TENFOLD_ALLOW_EVICTION", "maybe", "TENFOLD_ALLOW_EVICTION is 'maybe': give true or false"),
+        ("TENFOLD_BOOTSTRAP_SERVERS", "", "TENFOLD_BOOTSTRAP_SERVERS is '': give Kafka brokers, host:port,…"),
+        (
+            "TENFOLD_KAFKA",
+            "x",
+            "TENFOLD_KAFKA is no JSON object: give each of its entries as TENFOLD_KAFKA__NAME=VALUE",
+        ),
         ("TENFOLD_REDIS_URL", "localhost:6379", "TENFOLD_REDIS_URL: must begin with redis://"),
         ("TENFOLD_REDIS_URL", "redis+proxy://a", "TENFOLD_REDIS_URL: must begin with redis://"),
         ("TENFOLD_REDIS_URL", "redis+sentinel://a:1,b:2", "TENFOLD_REDIS_URL: redis+sentinel:// ends with /<master>"),
@@ -92,7 +101,7 @@ def test_a_file_gives_settings_and_the_environment_wins(monkeypatch: pytest.Monk
         ("TENFOLD_OUTPUT_TOPIC", "transactions", "TENFOLD_OUTPUT_TOPIC both name the topic 'transactions'"),
         ("TENFOLD_KAFKA__group.id", "x", "TENFOLD_KAFKA__group.id cannot be set: use TENFOLD_GROUP_ID"),
         ("TENFOLD_KAFKA__ENABLE_AUTO_COMMIT", "true", "TENFOLD_KAFKA__enable.auto.commit cannot be set"),
-        ("TENFOLD_INSTANCE_ID", "a b", "TENFOLD_INSTANCE_ID: String should match pattern"),
+        ("TENFOLD_INSTANCE_ID", "a b", "TENFOLD_INSTANCE_ID is 'a b': give 0 to 64 letters, digits, dots, hyphens or"),
         ("TENFOLD_CONFIG", "/nowhere/tenfold.toml", "TENFOLD_CONFIG names /nowhere/tenfold.toml, which is not a file"),
     ],
 )
@@ -140,8 +149,37 @@ def test_secrets_are_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert mask_url("redis+sentinel://:hunter2@a:1,b:2/fraud/0") == "redis+sentinel://:****@a:1,b:2/fraud/0"
 
 
-def test_a_wrong_secret_is_not_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TENFOLD_REDIS_URL", "http://scorer:hunter2@redis")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TENFOLD_REDIS_URL", "http://scorer:hunter2@redis"),
+        ("TENFOLD_PSEUDONYM_KEYS", "hunter2"),
+        ("TENFOLD_KAFKA", "hunter2"),
+        ("TENFOLD_REDIS", '{"password": ["hunter2"]}'),
+        ("TENFOLD_REDIS__password__is", "hunter2"),
+    ],
+)
+def test_a_wrong_secret_is_not_in_the_error(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError) as refused:
         load()
+    assert name.partition("__")[0] in str(refused.value)
     assert "hunter2" not in str(refused.value)
+
+
+def test_no_error_of_a_value_is_pydantics_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = {"kafka", "redis", "kafka_token_command", "archive", "model", "model_store", "metrics_host"}
+    own = {"redis_url", "pseudonym_keys", "bootstrap_servers"}
+    checked = Settings.model_fields.keys() - free - own
+    for name in checked:
+        monkeypatch.setenv(f"TENFOLD_{name.upper()}", " ")
+    with pytest.raises(SettingsError) as refused:
+        load()
+    lines = str(refused.value).splitlines()
+    assert {line.partition(" is ' ': give ")[0] for line in lines} == {f"TENFOLD_{name.upper()}" for name in checked}
+    assert [line for line in lines if "should" in line or "valid" in line] == []
+
+
+def test_an_empty_model_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENFOLD_MODEL", "")
+    assert load().model is None

@@ -7,7 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from stream.cli import app
-from training.simulate_command import SimulateError, in_order_of_time
+from stream.errors import UsageError
+from training.simulate_command import in_order_of_time
 from training.simulator import simulate, simulate_days
 
 
@@ -27,6 +28,6 @@ def test_payments_and_verdicts_come_in_order_of_time_and_none_before_its_payment
 def test_what_is_for_kafka_is_refused_for_files(option: list[str], tmp_path: Path) -> None:
     words = ["simulate", "--users", "1", "--days", "1", "--to", str(tmp_path / "data")]
     ran = CliRunner().invoke(app, [*words, *option])
-    assert isinstance(ran.exception, SimulateError)
+    assert isinstance(ran.exception, UsageError)
     assert "for --to kafka" in str(ran.exception)
     assert not list(tmp_path.iterdir())

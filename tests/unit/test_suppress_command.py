@@ -2,7 +2,8 @@
 
 import pytest
 
-from stream.suppress_command import SuppressOptionError, until_of
+from stream.errors import UsageError
+from stream.suppress_command import until_of
 from tests.unit.test_cli import tenfold, the_one_line
 
 NOW_MS = 1_767_261_600_000  # 2026-01-01T10:00:00Z
@@ -23,13 +24,13 @@ def test_an_end_is_a_time_or_a_duration(text: str, expected: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "7", "7w", "-7d", "tomorrow", "2026-02-30T00:00:00Z", "2026-03-01T08:00:00"])
 def test_another_end_is_refused(text: str) -> None:
-    with pytest.raises(SuppressOptionError, match="is neither"):
+    with pytest.raises(UsageError, match="is neither"):
         until_of(text, NOW_MS)
 
 
 @pytest.mark.parametrize("text", ["0m", "2026-01-01T10:00:00Z", "2025-12-31T23:00:00Z"])
 def test_an_end_that_is_past_is_refused(text: str) -> None:
-    with pytest.raises(SuppressOptionError, match="is over already"):
+    with pytest.raises(UsageError, match="is over already"):
         until_of(text, NOW_MS)
 
 

@@ -14,11 +14,11 @@ from typer.testing import CliRunner  # noqa: E402
 
 from models.context import PRESET_CONTEXT  # noqa: E402
 from stream.cli import app  # noqa: E402
+from stream.errors import UsageError  # noqa: E402
 from tests.profile_archives import archive_past  # noqa: E402
 from tests.profile_reference import random_past  # noqa: E402
 from training import train_command  # noqa: E402
 from training.archive import open_archive  # noqa: E402
-from training.train_command import TrainError  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ from training.train_command import TrainError  # noqa: E402
 )
 def test_options_that_mean_nothing_are_said(options: list[str], message: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["train", "--archive", str(tmp_path), "--store", str(tmp_path / "s"), *options])
-    assert isinstance(result.exception, TrainError)
+    assert isinstance(result.exception, UsageError)
     assert message in str(result.exception)
 
 
