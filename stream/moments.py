@@ -1,8 +1,8 @@
-"""A moment as a person names it: a time with an offset, or how far it is from now: ``90m``, ``12h``, ``7d``. Pure."""
+"""A moment as a person names it, a time with an offset or how far it is from now (``90m``), and is shown it. Pure."""
 
 import re
 
-from stream.contract import epoch_ms
+from stream.contract import epoch_ms, timestamp
 
 _DISTANCE = re.compile(r"([0-9]{1,5})([mhd])")
 _UNIT_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -22,3 +22,11 @@ def moment_ms(text: str, now_ms: int, *, ahead: bool) -> int:
             raise ValueError("the time has no offset") from None
     ms = int(distance[1]) * _UNIT_MS[distance[2]]
     return now_ms + ms if ahead else now_ms - ms
+
+
+def shown(time: str) -> str:
+    """Return a message's time as a person is shown it: in UTC, to the second; as it is where there is no such time."""
+    try:
+        return f"{timestamp(epoch_ms(time))[:19]}Z"
+    except ValueError:
+        return time

@@ -1,15 +1,16 @@
 """``tenfold watch``: follow the scores topic, or that of the dead letters."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 from pydantic import ValidationError
 
 from stream.clients import open_client, reader_config
 from stream.contract import DEAD_LETTER_HEADERS, FRAUD_SCORE, DeadLetterHeaders, FraudScore, timestamp
 from stream.errors import TenfoldError
+from stream.moments import shown
 from stream.settings import Settings
 from stream.topics import require_topics
 
@@ -18,9 +19,17 @@ _AT_ONCE = 500
 _CALL_S = 10.0
 
 #: Where a line goes on that is too long for a terminal: nothing stands below the times.
-INDENT = 26
+INDENT = 22
+
+#: Columns of a score that fit eighty with ids of a user of 13 characters and a payment of 22; of a dead letter.
+_SCORE = "{:<20}  {:<7}  {:<6} {:>3}  {:<13}  {}"
+_LETTER = "{:<20}  {:<13}  {:<26}  {}"
+
+SCORE_COLUMNS = _SCORE.format("created_at", "verdict", "score", "win", "user", "payment")
+LETTER_COLUMNS = _LETTER.format("timestamp", "reason", "record", "error")
 
 Begin = int | None  # milliseconds since the epoch by Kafka's timestamps, 0 for the oldest record, None for the next
+AtEnd = Callable[[], bool]  # asked when the end of the topic is reached for the first time: is more waited for?
 
 
 class WatchError(TenfoldError):
@@ -43,21 +52,23 @@ class Wanted(NamedTuple):
         )
 
 
-def follow_scores(settings: Settings, stop: threading.Event, begin: Begin, wanted: Wanted) -> Iterator[FraudScore]:
+def follow_scores(
+    settings: Settings, stop: threading.Event, begin: Begin, at_end: AtEnd, wanted: Wanted
+) -> Iterator[FraudScore]:
     """Yield committed scores as they come, of all partitions, until ``stop``. Joins no group, commits nothing.
 
     Raises:
         stream.topics.TopicsError: no broker, or no such topic.
         WatchError: a record is not a score, or Kafka refuses the reader.
     """
-    for message in _follow(settings, settings.output_topic, stop, begin):
+    for message in _follow(settings, settings.output_topic, stop, begin, at_end):
         score = _score(message)
         if wanted.shows(score):
             yield score
 
 
 def follow_dead_letters(
-    settings: Settings, stop: threading.Event, begin: Begin, user: str | None
+    settings: Settings, stop: threading.Event, begin: Begin, at_end: AtEnd, user: str | None
 ) -> Iterator[DeadLetterHeaders]:
     """Yield what dead letters say of themselves, as :func:`follow_scores` does; ``user`` is compared with the key.
 
@@ -65,16 +76,18 @@ def follow_dead_letters(
         stream.topics.TopicsError: no broker, or no such topic.
         WatchError: a record is not a dead letter, or Kafka refuses the reader.
     """
-    for message in _follow(settings, settings.dlq_topic, stop, begin):
+    for message in _follow(settings, settings.dlq_topic, stop, begin, at_end):
         if user is None or message.key() == user.encode():
             yield _dead_letter(message)
 
 
-def _follow(settings: Settings, topic: str, stop: threading.Event, begin: Begin) -> Iterator[Message]:
-    consumer = open_client(Consumer, reader_config(settings) | {"enable.partition.eof": False})
+def _follow(settings: Settings, topic: str, stop: threading.Event, begin: Begin, at_end: AtEnd) -> Iterator[Message]:
+    consumer = open_client(Consumer, reader_config(settings))
     try:
         require_topics(consumer, settings, [topic])
-        consumer.assign(_places(consumer, topic, begin))
+        places = _places(consumer, topic, begin)
+        consumer.assign(places)
+        unread = {place.partition for place in places}  # whose end was not reached yet
         while not stop.is_set():
             first = consumer.poll(_POLL_S)
             if first is None:
@@ -83,6 +96,10 @@ def _follow(settings: Settings, topic: str, stop: threading.Event, begin: Begin)
                 problem = message.error()
                 if problem is None:
                     yield message
+                elif problem.code() == KafkaError._PARTITION_EOF:
+                    if unread == {message.partition()} and not at_end():
+                        return
+                    unread.discard(message.partition())
                 elif not problem.retriable():
                     raise WatchError(f"topic {topic} cannot be read: {problem.str()}")
     finally:
@@ -131,16 +148,20 @@ def _dead_letter(message: Message) -> DeadLetterHeaders:
 
 
 def score_line(score: FraudScore) -> str:
-    """Return a score as an aligned line: time of the payment, verdict, probability, window, user, payment, reasons."""
-    verdict = "ANOMALY" if score["sequence_anomaly"] else ""
+    """Return a score as a line below :data:`SCORE_COLUMNS`, and the reasons behind it."""
     why = " | ".join(reason["sentence"] for reason in score.get("reasons", []))
-    return (
-        f"{score['created_at']:<24}  {verdict:<7}  {score['fraud_probability']:.4f}"
-        f"  window {score['window_length']:>2}  {score['user_id']:<20}  {score['transaction_id']}"
-    ) + (f"  ({why})" if why else "")
+    line = _SCORE.format(
+        shown(score["created_at"]),
+        "ANOMALY" if score["sequence_anomaly"] else "",
+        f"{score['fraud_probability']:.4f}",
+        score["window_length"],
+        score["user_id"],
+        score["transaction_id"],
+    )
+    return f"{line}  ({why})" if why else line
 
 
 def dead_letter_line(letter: DeadLetterHeaders) -> str:
-    """Return a dead letter as an aligned line: its record's time, the reason, where the record is, what to do."""
+    """Return a dead letter as a line below :data:`LETTER_COLUMNS`."""
     where = f"{letter['topic']}/{letter['partition']} at {letter['offset']}"
-    return f"{timestamp(int(letter['timestamp'])):<24}  {letter['reason']:<13}  {where:<26}  {letter['error']}"
+    return _LETTER.format(shown(timestamp(int(letter["timestamp"]))), letter["reason"], where, letter["error"])

@@ -21,10 +21,10 @@ class Terminal:
     ) -> None:
         self._ours, its = pty.openpty()
         fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        # a size that is set there would be the terminal's, whatever size that has
+        env = {name: value for name, value in environment.items() if name not in {"COLUMNS", "LINES"}}
         # a session whose terminal this is, as a shell asks for one
-        self._process = subprocess.Popen(
-            ["setsid", "--ctty", *command], env=environment, stdin=its, stdout=its, stderr=its
-        )
+        self._process = subprocess.Popen(["setsid", "--ctty", *command], env=env, stdin=its, stdout=its, stderr=its)
         os.close(its)
         self._shown = ""
 

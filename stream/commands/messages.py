@@ -2,18 +2,18 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from stream.commands.options import Json, now_ms
+from stream.commands.options import Json, now_ms, utf8
 from stream.commands.shown import counted
 from stream.errors import TenfoldError
 
-User = Annotated[str | None, typer.Option(help="Only this user's.", metavar="ID")]
+User = Annotated[str | None, typer.Option(help="Only this user's.", metavar="ID", callback=utf8)]
 
 
 def watch(
@@ -33,6 +33,7 @@ def watch(
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="End after so many.", metavar="N")] = None,
+    until_end: Annotated[bool, typer.Option("--exit", "-e", help="End at the topic's end; wait for no more.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print each as a line of JSON.")] = False,
 ) -> None:
     """Follow the scores, or the dead letters, as they come, until Ctrl-C.
@@ -43,7 +44,16 @@ def watch(
     from stream.settings import load
     from stream.signals import stop_on_signals
     from stream.terminal import fitted, terminal_width
-    from stream.watch import INDENT, Wanted, dead_letter_line, follow_dead_letters, follow_scores, score_line
+    from stream.watch import (
+        INDENT,
+        LETTER_COLUMNS,
+        SCORE_COLUMNS,
+        Wanted,
+        dead_letter_line,
+        follow_dead_letters,
+        follow_scores,
+        score_line,
+    )
 
     if from_beginning and since is not None:
         raise typer.BadParameter("give one of --from-beginning, --since")
@@ -56,15 +66,25 @@ def watch(
         except ValueError:
             raise typer.BadParameter(f"--since {since!r} is neither 2026-03-01T08:00:00Z nor 90m, 12h, 7d") from None
     settings, width = load(), terminal_width()
+
+    def at_end() -> bool:
+        if not until_end and sys.stderr.isatty():
+            print("tenfold: the end of the topic; waiting for more, Ctrl-C ends", file=sys.stderr, flush=True)
+        return not until_end
+
     with stop_on_signals() as stop:
+        told: Iterator[tuple[object, str]]
         if dead_letters:
-            for letter in islice(follow_dead_letters(settings, stop, begin, user), limit):
-                told = json.dumps(letter) if as_json else fitted(dead_letter_line(letter), width, INDENT)
-                print(told, flush=True)
+            columns, letters = LETTER_COLUMNS, follow_dead_letters(settings, stop, begin, at_end, user)
+            told = ((letter, dead_letter_line(letter)) for letter in letters)
         else:
-            for score in islice(follow_scores(settings, stop, begin, Wanted(user, threshold, anomalies)), limit):
-                told = json.dumps(score, default=str) if as_json else fitted(score_line(score), width, INDENT)
-                print(told, flush=True)
+            wanted = Wanted(user, threshold, anomalies)
+            columns, scores = SCORE_COLUMNS, follow_scores(settings, stop, begin, at_end, wanted)
+            told = ((score, score_line(score)) for score in scores)
+        for number, (message, line) in enumerate(islice(told, limit)):
+            if number == 0 and width is not None and not as_json:
+                print(columns)
+            print(json.dumps(message, default=str) if as_json else fitted(line, width, INDENT), flush=True)
         if stop.is_set():
             raise typer.Exit(130)
 
@@ -123,7 +143,7 @@ def send(
 
 
 def explain(
-    transaction: Annotated[str, typer.Argument(help="The transaction's id.", metavar="TRANSACTION_ID")],
+    transaction: Annotated[str, typer.Argument(help="The transaction's id.", metavar="TRANSACTION_ID", callback=utf8)],
     archive: Annotated[
         str | None,
         typer.Option(

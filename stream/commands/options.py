@@ -24,6 +24,19 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def utf8(word: str | None) -> str | None:
+    """Return a word of the command line that is compared with ids.
+
+    Raises:
+        typer.BadParameter: it is not UTF-8, as every id is.
+    """
+    try:
+        (word or "").encode()
+    except UnicodeEncodeError:  # Python reads such bytes as surrogates
+        raise typer.BadParameter(f"{word!a} is not UTF-8, and every id is") from None
+    return word
+
+
 def tell(told: "Told", *, as_json: bool) -> None:
     """Print what a command has to tell; exit with 1 if it is not good."""
     width = terminal_width()

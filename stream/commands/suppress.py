@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from stream.commands.options import Json, now_ms, tell
+from stream.commands.options import Json, now_ms, tell, utf8
 
 Until = Annotated[
     str, typer.Option(help="When it ends: 2026-03-01T08:00:00Z, or 90m, 12h, 7d from now.", metavar="TIME")
@@ -13,7 +13,7 @@ Why = Annotated[str, typer.Option("--reason", help="Kept in the history, for who
 
 
 def suppress_user(
-    user: Annotated[str, typer.Argument(help="The user's id.", metavar="ID")],
+    user: Annotated[str, typer.Argument(help="The user's id.", metavar="ID", callback=utf8)],
     until: Until,
     reason: Why,
     as_json: Json = False,
@@ -31,7 +31,7 @@ def suppress_user(
 
 
 def suppress_merchant(
-    merchant: Annotated[str, typer.Argument(help="The merchant's id.", metavar="ID")],
+    merchant: Annotated[str, typer.Argument(help="The merchant's id.", metavar="ID", callback=utf8)],
     until: Until,
     reason: Why,
     as_json: Json = False,
@@ -50,7 +50,7 @@ def suppress_merchant(
 
 def suppress_lift(
     kind: Annotated[Literal["user", "merchant"], typer.Argument(help="Whose rule.", metavar="user|merchant")],
-    id_: Annotated[str, typer.Argument(help="The user's or merchant's id.", metavar="ID")],
+    id_: Annotated[str, typer.Argument(help="The user's or merchant's id.", metavar="ID", callback=utf8)],
     reason: Why,
     as_json: Json = False,
 ) -> None:

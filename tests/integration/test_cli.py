@@ -10,10 +10,12 @@ import pytest
 from confluent_kafka import Consumer
 
 from tests.scorers import Deployment
+from tests.terminal import Terminal
 from tests.topics import Topics
 
 pytestmark = pytest.mark.broker
 
+SIMULATED_USER = "  user-"
 SLOW_TO_IMPORT = {"tensorflow", "keras", "pandas", "matplotlib", "pyarrow", "sklearn", "dask"}
 
 
@@ -55,7 +57,7 @@ def test_simulated_payments_are_scored_and_watched(deployment: Deployment, topic
     assert len({score["transaction_id"] for score in scores}) == written["transactions"]
     anomalies = [score for score in scores if score["sequence_anomaly"]]
     assert json.loads(flagged.stdout) in anomalies
-    columns = {line.index("window") for line in lines.stdout.splitlines()}
+    columns = {line.index(SIMULATED_USER) for line in lines.stdout.splitlines()}
     assert len(columns) == 1  # aligned
     assert deployment.lag() == 0
     assert written["labels"] > 0
@@ -149,13 +151,46 @@ def test_ctrl_c_ends_watch_without_a_word(deployment: Deployment, topics: Topics
     scorer = deployment.scorer()
     assert run(deployment, "simulate", "--users", "5", "--days", "2", "--to", "kafka").returncode == 0
     assert watching.stdout is not None
-    assert "window" in watching.stdout.readline()  # it watches
+    assert SIMULATED_USER in watching.stdout.readline()  # it watches
     watching.send_signal(signal.SIGINT)
     _, complaints = watching.communicate(timeout=60)
     scorer.stop()
 
     assert watching.returncode == 130
     assert complaints == ""
+
+
+def test_watch_tells_a_terminal_its_columns_and_that_it_waits_and_ends_there_if_asked(deployment: Deployment) -> None:
+    """Seven scores where ninety are asked for; what they are called is somebody else's choice."""
+    evil = {"user_id": "eve\x1b[2J", "created_at": "2026-03-02T02:40:00+01:00"}
+    payments = [{"transaction_id": f"\x1b]0;t-{number}\x07\n", "amount": 5.0 + number} | evil for number in range(7)]
+    given = "\n".join(map(json.dumps, payments))
+    send = command("send")
+    subprocess.run(send, env=deployment.environment(), input=given, capture_output=True, text=True, check=True)
+    scorer = deployment.scorer()
+    deployment.wait_until_scored([scorer])
+
+    asked = ("watch", "--from-beginning", "-n", "90")
+    with Terminal(command(*asked), deployment.environment(), columns=300) as terminal:
+        columns, *rows = terminal.until("tenfold: the end of the topic; waiting for more").splitlines()
+        assert columns.split() == ["created_at", "verdict", "score", "win", "user", "payment"]
+        assert {row[:21] for row in rows} == {"2026-03-02T01:40:00Z "}
+        assert all(rf"  \x1b]0;t-{number}\x07\n" in row for number, row in enumerate(rows))
+        assert all(r"  eve\x1b[2J  " in row for row in rows)
+        assert len(rows) == 7
+        subprocess.run([*send, "user_id=anna", "amount=5"], env=deployment.environment(), check=True)
+        assert columns not in terminal.until(" anna ")  # they are told once
+    with Terminal(command(*asked, "--json"), deployment.environment(), columns=300) as terminal:
+        scores = terminal.until("tenfold: the end of the topic").splitlines()
+        assert len([json.loads(line) for line in scores]) == 8
+
+    lines, as_json, none = (run(deployment, *words, "--exit") for words in (asked, (*asked, "--json"), ("watch",)))
+    letters = run(deployment, "watch", "--dead-letters", "--from-beginning", "-e")
+    assert scorer.stop() == 0
+    assert [(ran.returncode, ran.stderr) for ran in (lines, as_json, none, letters)] == [(0, "")] * 4
+    assert [row for row in lines.stdout.splitlines() if r"\x1b" in row] == rows
+    assert {json.loads(line)["user_id"] for line in as_json.stdout.splitlines()} == {"anna", "eve\x1b[2J"}
+    assert none.stdout == letters.stdout == ""
 
 
 def test_scoring_imports_nothing_that_is_slow_to_import(deployment: Deployment, topics: Topics) -> None:

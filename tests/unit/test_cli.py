@@ -53,6 +53,24 @@ def test_a_wrong_option_is_named_and_exits_with_2(words: str, named: str) -> Non
     assert named in ran.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("explain {}", "TRANSACTION_ID"),
+        ("watch --user {}", "--user"),
+        ("suppress user {} --until 7d --reason why", "ID"),
+        ("suppress lift merchant {} --reason why", "ID"),
+    ],
+)
+def test_an_id_that_is_not_utf8_is_named_and_exits_with_2(words: str, named: str) -> None:
+    ran = tenfold(*words.format("caf\udce9").split())  # as a shell gives Latin-1 to Python
+
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert f"'{named}'" in ran.stderr
+    assert "is not UTF-8" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
 @pytest.mark.parametrize("command", ["score", "watch"])
 def test_an_unknown_setting_is_named_and_exits_with_2(command: str) -> None:
     ran = tenfold(*command.split(), TENFOLD_BOOTSTRAP_SERVER="here:9092")

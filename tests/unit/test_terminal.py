@@ -6,8 +6,11 @@ import pytest
 
 from stream.doctor import print_findings
 from stream.doctor_finding import error, ok
+from stream.examples import SCORES
 from stream.explain import lines
-from stream.terminal import fitted
+from stream.moments import shown
+from stream.terminal import escaped, fitted
+from stream.watch import SCORE_COLUMNS, score_line
 
 
 def test_a_line_is_broken_between_words_and_goes_on_indented() -> None:
@@ -17,6 +20,35 @@ def test_a_line_is_broken_between_words_and_goes_on_indented() -> None:
     assert (
         fitted("see models/store/default-20260301T020000Z", 20, 4) == "see\n    models/store/default-20260301T020000Z"
     )
+
+
+def test_what_would_steer_a_terminal_is_escaped() -> None:
+    evil = "a\x1b[2Jb\x9b31m\r\nc\u202ed\x07"
+
+    assert escaped(evil) == r"a\x1b[2Jb\x9b31m\r\nc\u202ed\x07"
+    assert fitted(evil, None, 4) == fitted(evil, 80, 4) == escaped(evil)
+    assert escaped("Zoë 日本 #1 'x' \\n") == "Zoë 日本 #1 'x' \\n"
+
+
+@pytest.mark.parametrize(
+    "time", ["2026-03-02T02:40:00+01:00", "2026-03-02T01:40:00.999999Z", "2026-03-01T18:40:00-07:00"]
+)
+def test_times_of_all_zones_are_shown_by_one_clock(time: str) -> None:
+    assert shown(time) == "2026-03-02T01:40:00Z"
+
+
+def test_a_score_fits_eighty_columns_below_the_columns_names() -> None:
+    score = SCORES[0] | {"user_id": "user-1-000561", "transaction_id": "tx-1-6747b1c0-00012345", "window_length": 10}
+    line = score_line({name: value for name, value in score.items() if name != "reasons"})  # type: ignore[arg-type]
+    columns = {name: SCORE_COLUMNS.index(name) for name in SCORE_COLUMNS.split()}
+
+    assert len(line) <= 80
+    assert line[columns["created_at"] :].startswith("2026-03-02T01:40:00Z ")
+    assert line[columns["verdict"] :].startswith("ANOMALY ")
+    assert line[columns["score"] :].startswith("0.9132 ")
+    assert line[columns["win"] : columns["user"]].strip() == "10"
+    assert line[columns["user"] :].startswith("user-1-000561 ")
+    assert line[columns["payment"] :] == "tx-1-6747b1c0-00012345"
 
 
 def explained(payments: int) -> dict[str, Any]:
