@@ -26,6 +26,7 @@ from training.import_history import (
     tag_of,
     write,
 )
+from training.import_report import refused_as_told
 from training.import_sources import UnusableHistoryError
 
 _REQUIRED = ("transaction_id", "user_id", "amount", "created_at")
@@ -123,9 +124,8 @@ def run(
                 stage(connection, plan, refuse, progress)
                 _count(connection, imported)
                 if not imported.transactions:
-                    raise UnusableHistoryError(
-                        f"no row can be used: {'; '.join(imported.refused) or 'the files are empty'}"
-                    )
+                    told = "; ".join(refused_as_told(imported, reason, plan.columns) for reason in imported.refused)
+                    raise UnusableHistoryError(f"no row can be used: {told or 'the files are empty'}")
                 imported.files += write(
                     connection, archive, topics[Kind.TRANSACTIONS], Kind.TRANSACTIONS, TRANSACTIONS, tag
                 )
@@ -167,5 +167,5 @@ def _rejects(path: Path | None) -> Iterator[Callable[[Refused], None]]:
         raise UnusableHistoryError(f"--reject {path} cannot be written: {error.strerror}") from None
     with file:
         writer = csv.writer(file)
-        writer.writerow(Refused._fields)
-        yield writer.writerow
+        writer.writerow(Refused._fields[:3])  # none with its content
+        yield lambda refused: writer.writerow(refused[:3])

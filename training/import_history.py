@@ -8,7 +8,7 @@ imported, so that the same import can be run again after it was interrupted, and
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -51,6 +51,7 @@ class Refused(NamedTuple):
     file: str
     row: int
     reason: str
+    given: str | None = None  # what the file has there, of an amount, a time or a truth
 
 
 @dataclass
@@ -65,6 +66,7 @@ class Imported:
     last: str | None = None
     refused: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)  # of each reason, the first rows, as file:row
+    given: dict[str, Refused] = field(default_factory=dict)  # of each reason, the first whose value can be shown
 
     def refuse(self, refused: Refused) -> None:
         """Count a row that is not imported."""
@@ -72,10 +74,12 @@ class Imported:
         examples = self.examples.setdefault(refused.reason, [])
         if len(examples) < _EXAMPLES:
             examples.append(f"{refused.file}:{refused.row}")
+        if refused.given is not None:
+            self.given.setdefault(refused.reason, refused)
 
     def as_dict(self) -> dict[str, object]:
-        """Return it for JSON."""
-        return asdict(self)
+        """Return it for JSON, which may be kept: without a value."""
+        return {name: value for name, value in vars(self).items() if name != "given"}
 
 
 def stage(
@@ -106,22 +110,22 @@ def stage(
             for unreadable in batch.unreadable:
                 on_refused(Refused(path.name, *unreadable))
             if len(batch.rows):
-                for row, reason in _stage_batch(connection, plan, number, batch):
-                    on_refused(Refused(path.name, row, reason))
+                for refused in _stage_batch(connection, plan, number, batch):
+                    on_refused(Refused(path.name, *refused))
             on_rows(len(batch.rows) + len(batch.unreadable))
 
 
 def _stage_batch(
     connection: duckdb.DuckDBPyConnection, plan: Plan, file: int, batch: Batch
-) -> Iterator[tuple[int, str]]:
-    """Convert rows and put those that can be used into ``staging``; yield number and reason of the others."""
+) -> Iterator[tuple[int, str, str | None]]:
+    """Convert rows and put those that can be used into ``staging``; yield number, reason and value of the others."""
     values = batch.values.append_column("row", pa.array(batch.rows))
     query = conversion_sql(values.schema, plan.label_delay_ms, label_all=plan.label_all)
     connection.register("batch", values)
     converted = connection.sql(query).to_arrow_table()
     connection.unregister("batch")
     usable = pc.is_null(converted["refused"])
-    good = converted.filter(usable).drop(["refused"])
+    good = converted.filter(usable).drop(["refused", "given"])
     users = good["user_id"].combine_chunks().dictionary_encode()
     keys = [user.encode() for user in users.dictionary.to_pylist()]
     placed = partitions_of(keys, plan.partitions, plan.partitioner)[users.indices.to_numpy()]
@@ -130,7 +134,7 @@ def _stage_batch(
     connection.execute("INSERT INTO staging BY NAME SELECT * FROM good")
     connection.unregister("good")
     bad = converted.filter(pc.invert(usable))
-    yield from zip(bad["row"].to_pylist(), bad["refused"].to_pylist(), strict=True)
+    yield from zip(*(bad[name].to_pylist() for name in ("row", "refused", "given")), strict=True)
 
 
 def tag_of(plan: Plan) -> str:

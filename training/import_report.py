@@ -1,10 +1,15 @@
 """What the user of ``tenfold import`` sees."""
 
+from collections.abc import Mapping
+
 from training.import_history import Imported
+from training.import_rules import EXPECTED
+
+_SHOWN = 40  # characters of a value
 
 
-def summary_lines(imported: Imported, to: str) -> list[str]:
-    """Return what is printed in the end."""
+def summary_lines(imported: Imported, to: str, columns: Mapping[str, str]) -> list[str]:
+    """Return what is printed in the end; ``columns`` are the files' for each field."""
     lines = [
         f"{imported.transactions:,} payments from {imported.first} to {imported.last}",
         f"{imported.frauds:,} of them frauds, {imported.labels:,} labels; {imported.files:,} files in {to}",
@@ -13,6 +18,16 @@ def summary_lines(imported: Imported, to: str) -> list[str]:
     if refused:
         lines.append(f"{refused:,} rows were refused:")
     for reason, count in imported.refused.most_common():
-        more = ", …" if count > len(imported.examples[reason]) else ""
-        lines.append(f"  {count:,}: {reason} (row {', '.join(imported.examples[reason])}{more})")
+        lines.append(f"  {count:,}: {refused_as_told(imported, reason, columns)}")
     return lines
+
+
+def refused_as_told(imported: Imported, reason: str, columns: Mapping[str, str]) -> str:
+    """Return a reason with the first rows that have it and, where one can be shown, a value and how to write it."""
+    count, examples, first = imported.refused[reason], imported.examples[reason], imported.given.get(reason)
+    told = f"{reason} (row {', '.join(examples)}{', …' if count > len(examples) else ''})"
+    if first is None or first.given is None:
+        return told
+    field = reason.partition(" ")[0]
+    value = first.given if len(first.given) <= _SHOWN else f"{first.given[:_SHOWN]}…"
+    return f"{told}; {first.file}:{first.row} has {value!r} in column {columns[field]}: {EXPECTED[field]}"

@@ -6,11 +6,28 @@ import pyarrow as pa
 
 from stream.contract import MAX_AMOUNT, MAX_ID_CHARS
 
+_TIME = (
+    'write 2018-04-01 12:00:00, or RFC 3339; with pandas, to_datetime(COLUMN, format="%d.%m.%Y %H:%M") reads '
+    '01.04.2018 12:00, and to_datetime(COLUMN, unit="s") seconds since 1970'
+)
+_TRUTH = "write true, yes or 1, or false, no or 0"
+
+#: How a value is written, by the field that it is of: of these the first that cannot be used is shown, of ids none.
+EXPECTED = {
+    "amount": 'write 1234.56; with pandas, read_csv(FILE, decimal=",", thousands=".") reads 1.234,56',
+    "created_at": _TIME,
+    "labelled_at": _TIME,
+    "is_vpn": _TRUTH,
+    "is_fraud": _TRUTH,
+}
+
 _YES, _NO = "('true', 't', 'yes', 'y', '1')", "('false', 'f', 'no', 'n', '0')"
 
 
 def conversion_sql(schema: pa.Schema, label_delay_ms: int, *, label_all: bool) -> str:
     """Return a query over ``batch``: the fields as the archive has them, times in ms, and ``refused``, why or null.
+
+    Of a refused row ``given`` is what the file has in the field, where :data:`EXPECTED` knows the field.
 
     Times without an offset are in the session's time zone.
 
@@ -35,7 +52,11 @@ def conversion_sql(schema: pa.Schema, label_delay_ms: int, *, label_all: bool) -
     converted = ", ".join(f"{sql} AS {name}" for name, sql in fields.items())
     refused = _refusals(types, label_all).items()
     refusals = " ".join(f"WHEN {condition} THEN '{reason}'" for reason, condition in refused)
-    return f'SELECT *, CASE {refusals} END AS refused FROM (SELECT "row", {converted} FROM batch)'  # noqa: S608 - ours
+    shown = [name for name in EXPECTED if name in types]
+    texts = ", ".join(f"CAST(batch.{name} AS VARCHAR) AS given_{name}" for name in shown)
+    given = " ".join(f"WHEN starts_with(refused, '{name} ') THEN given_{name}" for name in shown)
+    told = f'SELECT *, CASE {refusals} END AS refused FROM (SELECT "row", {converted}, {texts} FROM batch)'  # noqa: S608 - ours
+    return f"SELECT * EXCLUDE ({', '.join(f'given_{name}' for name in shown)}), CASE {given} END AS given FROM ({told})"  # noqa: S608
 
 
 def _refusals(types: Mapping[str, pa.DataType], label_all: bool) -> dict[str, str]:
@@ -47,7 +68,7 @@ def _refusals(types: Mapping[str, pa.DataType], label_all: bool) -> dict[str, st
     conditions[f"merchant_id has more than {MAX_ID_CHARS} characters"] = f"length(merchant_id) > {MAX_ID_CHARS}"
     conditions["amount is missing or not a number"] = "amount IS NULL OR isnan(amount)"
     conditions[f"amount is not between 0 and {MAX_AMOUNT:g}"] = f"amount < 0 OR amount > {MAX_AMOUNT!r}"
-    conditions["created_at is missing or not a time: write 2018-04-01 12:00:00, or RFC 3339"] = "created_at IS NULL"
+    conditions["created_at is missing or not a time"] = "created_at IS NULL"
     conditions["created_at is not between 1970 and 9999"] = _out_of_range("created_at")
     if "is_vpn" in types:
         conditions["is_vpn is neither true nor false"] = "is_vpn IS NULL"

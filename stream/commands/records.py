@@ -133,7 +133,7 @@ def import_history(
     if as_json:
         typer.echo(json.dumps(imported.as_dict()))
         return
-    for line in summary_lines(imported, to):
+    for line in summary_lines(imported, to, plan.columns):
         typer.echo(line)
 
 

@@ -21,6 +21,7 @@ from training.archive import IMPORT, Archive, Kind, open_archive, partitions
 from training.archive_reader import read_partition
 from training.import_command import plan_of, run
 from training.import_history import Imported
+from training.import_report import summary_lines
 from training.import_sources import UnusableHistoryError
 
 Row = dict[str, Any]
@@ -147,9 +148,9 @@ def test_the_time_of_a_label_can_be_a_column_that_only_labels_need(tmp_path: Pat
         ({"amount": "nan"}, "amount is missing or not a number"),
         ({"amount": "-1"}, "amount is not between 0 and 1e+12"),
         ({"amount": "inf"}, "amount is not between 0 and 1e+12"),
-        ({"created_at": "31/01/2026"}, "created_at is missing or not a time: write 2018-04-01 12:00:00, or RFC 3339"),
-        ({"created_at": "1769860800"}, "created_at is missing or not a time: write 2018-04-01 12:00:00, or RFC 3339"),
-        ({"created_at": "infinity"}, "created_at is missing or not a time: write 2018-04-01 12:00:00, or RFC 3339"),
+        ({"created_at": "31/01/2026"}, "created_at is missing or not a time"),
+        ({"created_at": "1769860800"}, "created_at is missing or not a time"),
+        ({"created_at": "infinity"}, "created_at is missing or not a time"),
         ({"created_at": "1969-12-31 23:59:59"}, "created_at is not between 1970 and 9999"),
         ({"is_vpn": "maybe"}, "is_vpn is neither true nor false"),
         ({"is_fraud": ""}, "is_fraud is missing or neither true nor false"),
@@ -195,6 +196,49 @@ def test_examples_are_few_and_carry_no_user_data(tmp_path: Path) -> None:
 
     [(_, examples)] = result.examples.items()
     assert examples == [f"a.csv:{number}" for number in range(1, 6)]
+
+
+def lines_of(result: Imported) -> list[str]:
+    return summary_lines(result, "archive", {name: name.upper() for name in ("amount", "created_at", "is_fraud")})
+
+
+def test_a_value_as_another_country_writes_it_is_shown_with_how_to_write_it(tmp_path: Path) -> None:
+    rows = [
+        given(),
+        given(amount="19,90", transaction_id="secret"),
+        given(amount="1.234,56", created_at="01.03.2026"),
+        given(created_at="01.03.2026 18:21", user_id="secret"),
+        given(is_fraud="maybe" * 20),
+        given(user_id=""),
+    ]
+    rows = [{"is_fraud": "no"} | row for row in rows]
+    result = imported(tmp_path / "archive", written(tmp_path / "a.csv", rows), label="is_fraud=is_fraud")
+
+    assert lines_of(result)[2] == "5 rows were refused:"
+    amount, time, truth, user = lines_of(result)[3:]
+    assert amount == (
+        "  2: amount is missing or not a number (row a.csv:2, a.csv:3); a.csv:2 has '19,90' in column AMOUNT: "
+        'write 1234.56; with pandas, read_csv(FILE, decimal=",", thousands=".") reads 1.234,56'
+    )
+    assert time.startswith(
+        "  1: created_at is missing or not a time (row a.csv:4); a.csv:4 has '01.03.2026 18:21' in column CREATED_AT: "
+        'write 2018-04-01 12:00:00, or RFC 3339; with pandas, to_datetime(COLUMN, format="%d.%m.%Y %H:%M") reads '
+    )
+    assert truth.endswith(f"has '{'maybe' * 8}…' in column IS_FRAUD: write true, yes or 1, or false, no or 0")
+    assert user == "  1: user_id is missing (row a.csv:6)"
+    assert "19,90" not in json.dumps(result.as_dict()), "JSON may be kept"
+    assert result.as_dict()["refused"] == dict(result.refused)
+
+
+def test_where_no_row_can_be_used_the_error_shows_a_value_of_each_kind(tmp_path: Path) -> None:
+    text = "transaction_id;user_id;SUM;created_at\nt1;u1;19,90;01.03.2026\nt2;u2;5;01.03.2026\n"
+    (tmp_path / "a.csv").write_text(text)
+
+    with pytest.raises(UnusableHistoryError, match="^no row can be used: amount is missing") as refused:
+        imported(tmp_path / "archive", tmp_path / "a.csv", mapped=["amount=SUM"])
+
+    assert "(row a.csv:1); a.csv:1 has '19,90' in column SUM: write" in str(refused.value)
+    assert "; created_at is missing or not a time (row a.csv:2); a.csv:2 has '01.03.2026' in" in str(refused.value)
 
 
 def test_csv_as_spreadsheets_write_it(tmp_path: Path) -> None:
