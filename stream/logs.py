@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line, or plain text. They never carry a record's key or value."""
+"""Structured logs: one JSON object a line, or plain text on a terminal. They never carry a record's key or value."""
 
 import json
 import logging
@@ -6,7 +6,9 @@ import sys
 from datetime import UTC, datetime
 from typing import Literal
 
-_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "taskName"}
+LogFormat = Literal["auto", "json", "text"]
+
+_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
@@ -31,18 +33,30 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """The same for a person."""
+    """The same for a person: local time, level, message, and the rest as ``name=value``."""
 
-    def format(self, record: logging.LogRecord) -> str:
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - its name in logging
         """Return a record as a line of text."""
-        extra = "".join(f" {name}={value}" for name, value in _fields(record).items())
-        return f"{super().format(record)}{extra}"
+        return super().formatMessage(record) + "".join(
+            f" {name}={_value(value)}" for name, value in _fields(record).items()
+        )
 
 
-def configure(level: str, log_format: Literal["json", "text"]) -> None:
+def _value(value: object) -> str:
+    text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return text if text and " " not in text else json.dumps(text, ensure_ascii=False)
+
+
+def is_text(log_format: LogFormat) -> bool:
+    """Return whether logs are for a person: where nothing else is asked for, on a terminal."""
+    return log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
+
+
+def configure(level: str, log_format: LogFormat) -> None:
     """Send logs to standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        JsonFormatter() if log_format == "json" else TextFormatter("%(asctime)s %(levelname)-7s %(message)s")
-    )
+    handler.setFormatter(TextFormatter() if is_text(log_format) else JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

@@ -36,6 +36,8 @@ from stream.periodic import look_every
 from stream.pipeline import Pipeline
 from stream.publisher import open_publisher
 from stream.redis_client import Client, is_cluster_as_one_server, ping
+from stream.score_log import EVERY_S as SCORED_EVERY_S
+from stream.score_log import ScoreLog
 from stream.service import ClientLostError, Service
 from stream.settings import Settings, mask_url
 from stream.suppression_rules import Rules
@@ -95,6 +97,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     service = _assemble(parts, consumer, contact)
     with closing(store.client), health.serving(settings, registry, parts.health):
         _tune_interpreter()
+        log.info("connected", extra=_addresses(settings))
         started = {"model_version": model.spec.model_version, "delivery": settings.delivery}
         log.info("scorer started", extra={**started, "group": settings.group_id})
         parts.suppressed.look()  # before the first score
@@ -102,6 +105,8 @@ def run(settings: Settings, stop: threading.Event) -> None:
             look_every(SUPPRESSED_EVERY_S, parts.suppressed.look, "suppressed", stop),
             look_every(settings.model_poll_s, lambda: _look_at(watches), "models", stop),
         ]
+        if logs.is_text(settings.log_format):
+            looking.append(look_every(SCORED_EVERY_S, ScoreLog(metrics).look, "scored", stop))
         if not settings.allow_eviction:
             evicting = Eviction(store.client, metrics)
             looking.append(look_every(EVICTION_EVERY_S, evicting.look, "eviction", stop))
@@ -118,6 +123,17 @@ def run(settings: Settings, stop: threading.Event) -> None:
             for thread in looking:  # an engine that is being loaded does not like the process to end under it
                 thread.join(_STOPPING_S)
     log.info("scorer stopped")
+
+
+def _addresses(settings: Settings) -> dict[str, object]:
+    """Return what is read and written, and where, without passwords."""
+    return {
+        "brokers": settings.bootstrap_servers,
+        "input": settings.input_topic,
+        "output": settings.output_topic,
+        "dead_letters": settings.dlq_topic,
+        "redis": mask_url(settings.redis_url.get_secret_value()),
+    }
 
 
 def _look_at(watches: list[ModelWatch]) -> None:

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from stream.errors import UsageError
 from stream.framing import Framing
+from stream.logs import LogFormat
 from stream.pseudonyms import Pseudonyms
 from stream.redis_url import split_redis_url
 
@@ -126,7 +127,7 @@ class Settings(BaseSettings):
     metrics_host: str = Field("127.0.0.1", description="address of /metrics, /healthz and /readyz")
     metrics_port: int = Field(9108, ge=0, le=65535, description="0 switches the three off")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["json", "text"] = "json"
+    log_format: LogFormat = Field("auto", description="text on a terminal, else json")
 
     @classmethod
     def settings_customise_sources(

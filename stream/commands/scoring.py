@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sys
 from typing import Annotated
 
 import typer
@@ -81,7 +80,7 @@ def reset(
     settings = load()
     group = resets.Reset.open(settings, open_store(settings))
     if rebuild and not dry_run:
-        logs.configure(settings.log_level, "text" if sys.stderr.isatty() else settings.log_format)
+        logs.configure(settings.log_level, settings.log_format)
         logging.getLogger("tenfold.librdkafka").propagate = False
         rebuilt = group.rebuild()
         if as_json:

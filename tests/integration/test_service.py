@@ -1,7 +1,9 @@
 """What operators rely on, on a real broker and a real Redis."""
 
 import json
+import re
 import signal
+import sys
 import time
 from datetime import datetime
 from itertools import islice
@@ -14,6 +16,7 @@ from models.bundle import LoadedBundle
 from tests.brokers import RedisServer
 from tests.oracle import read_topic
 from tests.scorers import Deployment, verdict_of
+from tests.terminal import Terminal
 from tests.topics import Topics
 from tests.traffic import Record, produce, traffic
 
@@ -39,6 +42,30 @@ def test_sigterm_under_load_finishes_the_batch_and_leaves_the_group(
     _, verdict = verdict_of(bundle, deployment)
     assert verdict.right, verdict
     assert '"level": "error"' not in first.log_text
+
+
+def test_on_a_terminal_it_says_where_it_is_connected_and_how_it_goes_and_elsewhere_it_logs_json(
+    deployment: Deployment,
+) -> None:
+    command = [sys.executable, "-m", "stream", "score"]
+    with Terminal(command, deployment.environment(TENFOLD_LOG_FORMAT="auto")) as terminal:
+        told = terminal.until("scorer started")
+        produce(deployment.bootstrap, deployment.input_topic, traffic(400, users=9, seed=4, bad_share=0.1))
+        terminal.until("by now scored=")
+        counts = terminal.until("\r\n")
+    assert f"connected brokers={deployment.bootstrap} input={deployment.input_topic}" in told
+    assert f"redis={deployment.redis_url}" in told
+    assert "{" not in told
+    assert re.fullmatch(r"[1-9]\d* flagged=\d+ dead_letters=[1-9]\d* lag=\d+", counts)
+
+    scorer = deployment.scorer().wait_until_ready()
+    assert scorer.stop() == 0
+    lines = [json.loads(line) for line in scorer.log_text.splitlines()]
+    assert [line["message"] for line in lines if line["message"].startswith("scorer")] == [
+        "scorer started",
+        "scorer stopped",
+    ]
+    assert "by now" not in scorer.log_text
 
 
 def test_a_killed_scorers_batches_are_scored_once(deployment: Deployment, bundle: LoadedBundle) -> None:

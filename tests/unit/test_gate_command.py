@@ -24,7 +24,7 @@ from models.decisions import Decision
 from models.store import Store, StoreError
 from models.switches import HistoryError
 from stream.cli import app
-from stream.errors import TenfoldError  # noqa: E402
+from stream.errors import TenfoldError
 from stream.settings import load
 from tests.bundles import bundle_spec, make_bundle
 from tests.simulated_archive import TOPICS, put_simulated
