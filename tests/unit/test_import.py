@@ -234,7 +234,7 @@ def test_where_no_row_can_be_used_the_error_shows_a_value_of_each_kind(tmp_path:
     text = "transaction_id;user_id;SUM;created_at\nt1;u1;19,90;01.03.2026\nt2;u2;5;01.03.2026\n"
     (tmp_path / "a.csv").write_text(text)
 
-    with pytest.raises(UnusableHistoryError, match="^no row can be used: amount is missing") as refused:
+    with pytest.raises(UnusableHistoryError, match=r"^no row can be used: amount is missing") as refused:
         imported(tmp_path / "archive", tmp_path / "a.csv", mapped=["amount=SUM"])
 
     assert "(row a.csv:1); a.csv:1 has '19,90' in column SUM: write" in str(refused.value)
