@@ -1,6 +1,7 @@
 """The report of an evaluation: one page of HTML that needs nothing beside it."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,12 +45,13 @@ def report_page(spec: BundleSpec, evaluated: Evaluated) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "percent": percent, "signed": signed}
+    environment.filters |= {"number": number, "percent": percent, "signed": signed, "as_measure": as_measure}
     return environment.get_template("report.html.j2").render(
         spec=spec,
         metrics=evaluated.metrics,
         first=evaluated.metrics["days_of_test"][0]["day"],
         last=evaluated.metrics["days_of_test"][-1]["day"],
+        trained_last=spec.trained_to and (spec.trained_to - timedelta(milliseconds=1)).date(),
         measures=MEASURES,
         cards=CARDS_A_DAY,
         figures=list(_figures(evaluated)),
@@ -64,6 +66,11 @@ def number(value: float | None) -> str:
 def percent(value: float | None) -> str:
     """Return a share in percent, or ``n/a``."""
     return _NONE if value is None else f"{value:.2%}"
+
+
+def as_measure(value: float | None, name: str) -> str:
+    """Return a value of :data:`MEASURES`: a share of cards in percent, what ranks payments with three decimals."""
+    return percent(value) if name.startswith("card_precision") else number(value)
 
 
 def signed(value: float | None) -> str:

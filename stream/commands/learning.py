@@ -200,7 +200,7 @@ def evaluate(
     if told["seen_in_training"]:
         typer.echo(SEEN_IN_TRAINING)
     if out is not None:
-        typer.echo(f"{out}/report.html")
+        typer.echo(f"Look at {out}/report.html")
 
 
 def monitor(

@@ -25,7 +25,7 @@ from training.known_cards import Frauds
 from training.measures import Known
 from training.plots import calibration, decimals, importance, thinned
 from training.prediction import Floats32
-from training.report import report_page
+from training.report import MEASURES, report_page
 from training.svg import GREY, STYLES
 
 SPEC = BundleSpec(
@@ -159,12 +159,16 @@ def test_lines_are_told_apart_without_colour_and_dark_enough() -> None:
 
 def test_the_page_says_what_was_measured(page: str, judged: Evaluated) -> None:
     metrics = judged.metrics
-    for name in ("auc", "average_precision", "card_precision_at_100"):
+    for name in ("auc", "average_precision"):
         assert f"<dd>{metrics[name]:.3f}</dd>" in page
+    assert f"<dd>{metrics['card_precision_at_100']:.2%}</dd>" in page
+    assert "It was trained on 2026-01-01 to 2026-01-31." in page, "the end of training is not a day of it"
     assert len(metrics["weeks"]) == 3
     for week in metrics["weeks"]:
         assert f"<span>{week['from']}</span> <span>to {week['to'][5:]}</span>" in page
         assert f'<td data-name="AUC, by the protocol">{week["protocol_auc"]:.3f}</td>' in page
+        for name, share in (("card precision at 100 a day", "card_precision_at_100"), ("recall", "recall")):
+            assert f'<td data-name="{name}">{week[share]:.2%}</td>' in page, "a share is one wherever it stands"
     assert f"{metrics['mean_of_weeks']['average_precision']:.3f}" in page
     assert f"<td>{metrics['gain']['average_precision']:+.3f}</td>" in page
     assert "lowest after epoch 2 of 3: 0.2500" in page
@@ -186,6 +190,14 @@ def test_what_flatters_is_said(fact: dict[str, object], warning: str, judged: Ev
     assert warning not in report_page(SPEC, replace(judged, metrics={**judged.metrics, **harmless}))
 
 
+def test_what_is_measured_is_explained_on_the_page(page: str) -> None:
+    explained = page.partition("<h2>What the words mean</h2>")[2]
+    words = {word.lower() for term in re.findall(r"<dt>(.*?)</dt>", explained) for word in term.split(", ")}
+    measured = {title.partition(",")[0].removesuffix(" at 100 a day") for title in MEASURES.values()}
+    assert {*measured, "precision", "recall", "threshold", "step", "profile", "gradient boosting"} - {"AUC"} <= words
+    assert "auc" in words
+
+
 def test_the_same_evaluation_gives_the_same_page(page: str) -> None:
     again = evaluated(scored_days())
     assert report_page(SPEC, again) == page
@@ -194,6 +206,7 @@ def test_the_same_evaluation_gives_the_same_page(page: str) -> None:
 def test_without_a_baseline_and_a_training_there_is_nothing_of_them() -> None:
     page = report_page(SPEC, evaluated(scored_days(), beside=False))
     assert "boosting" not in page
+    assert "<h2>Against others" not in page
     assert "<h3>Training" not in page
 
 
