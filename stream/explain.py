@@ -15,10 +15,13 @@ from models.reasons import explain, explainer_of
 from models.window import VPN, Records, Windows, advance
 from stream.contract import timestamp
 from stream.encode import PROBABILITY_DECIMALS, rounded
+from stream.moments import shown
 from stream.parse import ParsedTransaction
+from stream.plurals import count_of
 from stream.terminal import fitted
 
 _INDENT = 11  # of what a line says, behind its first word
+_HEADINGS = ("created_at (UTC)", "amount", "VPN", "merchant", "payment")
 
 #: By so much two engines may differ, or one and the same that computes other events beside this one.
 _SAME = 10.0 ** (1 - PROBABILITY_DECIMALS)
@@ -166,65 +169,100 @@ def _why(story: Story, score: dict[str, Any]) -> list[str]:
 
 
 def lines(it: dict[str, Any], width: int | None = None) -> list[str]:
-    """Return what :func:`told` told as lines for a person, no wider than ``width`` where it can be helped."""
-    source, score, published = it["source"], it["recomputed"], it["published"]
-    whole = "whole" if source["window_is_whole"] else "perhaps not whole: what came before is not there any more"
+    """Return what :func:`told` told as lines for a person, no wider than ``width`` where it can be helped.
+
+    First the score and why it is what it is, then what it was made of; features are for programs.
+    """
+    source, published = it["source"], it["published"]
     merchant = f" at {it['merchant_id']}" if it["merchant_id"] else ""
-    vpn, day = " through a VPN" if it["is_vpn"] else "", score["profile_day"] or "no day"
-    moved = "".join(f"; some of them on partition {each}" for each in source["moved_from"])
+    vpn = " through a VPN" if it["is_vpn"] else ""
+    sent = f"{it['amount']:,.2f}{merchant}{vpn}, {shown(it['created_at'])}"
+    place = f"{source['topic']}/{source['partition']} at {source['offset']}"
     made = [
-        f"payment    {it['transaction_id']} of {it['user_id']}: {it['amount']:,.2f}{merchant}{vpn}, {it['created_at']}",
-        f"from       {source['from']}, {source['topic']}/{source['partition']} at {source['offset']}",
-        f"window     {score['window_length']} payments, read from offset {source['read_from_offset']}; {whole}{moved}",
-        *_table([_payment_row(step) for step in it["window"]]),
-        *_features(it["window"], width),
-        *(f"context    {name} {value:g}" for name, value in it["context"].items()),
-        f"model      {score['model_version']}, threshold {score['threshold']:g}, profiles of {day}",
-        *_score_lines(it, score, published),
-        *(f"reason     {reason['sentence']} ({reason['effect']:+.4f})" for reason in score["reasons"]),
+        *(_not_published_lines(it) if published is None else _score_lines(it, published)),
+        f"payment    {it['transaction_id']} of {it['user_id']}: {sent}",
+        f"window     {'; '.join(_about_window(it))}",
+        *_table(it["window"]),
+        *_profile_lines(it),
+        *([] if published is None else [f"scored     {shown(published['scored_at'])} by {published['model_version']}"]),
+        f"record     {place}, read from {'Kafka' if source['from'] == 'topic' else 'the archive'}",
     ]
     return [fitted(line, width, _INDENT) for line in made]
 
 
-def _score_lines(it: dict[str, Any], score: dict[str, Any], published: dict[str, Any] | None) -> list[str]:
-    verdict = "above the threshold" if score["above_threshold"] else "not above the threshold"
-    if published is None:
-        return [f"score      {score['fraud_probability']:.6f}, {verdict}; no published score was found"]
-    suppressed = ", suppressed" if published.get("suppressed") else ""
+def _not_published_lines(it: dict[str, Any]) -> list[str]:
+    score = it["recomputed"]
+    above = f"{'above' if score['above_threshold'] else 'not above'} the threshold of {score['threshold']:g}"
+    line = f"score      {score['fraud_probability']:.6f}, {above}, made now by {score['model_version']}"
+    return [f"{line}: no published score was found", *_reason_lines(score["reasons"])]
+
+
+def _score_lines(it: dict[str, Any], published: dict[str, Any]) -> list[str]:
+    score, flagged = it["recomputed"], published["sequence_anomaly"]
+    verdict = "flagged" if flagged else "not flagged"
+    if published.get("suppressed"):
+        verdict = "not flagged, for a rule suppresses it"
+    line = f"score      {published['fraud_probability']:.6f}: {verdict}"
     if it["same"]:
-        return [f"score      {published['fraud_probability']:.6f}, {verdict}{suppressed}; made again, it is the same"]
-    one, other = f"{published['fraud_probability']:.6f}", f"{score['fraud_probability']:.6f}"
+        nothing = ["raised by  no single thing"] if flagged and not score["reasons"] else []
+        return [
+            f"{line}; the threshold is {score['threshold']:g}",
+            *(_reason_lines(score["reasons"]) or nothing),
+            "check      made again from the payments below, it is the same",
+        ]
+    lengths = published["window_length"], score["window_length"]
+    window = "" if lengths[0] == lengths[1] else f" from {count_of(lengths[1], 'payment')}, and not {lengths[0]}"
     return [
-        f"score      {one} was published{suppressed}; made again, it is {other}",
+        line,
+        # an archive has their names alone
+        *_reason_lines([each for each in published.get("reasons", []) if not isinstance(each, str)]),
+        f"check      made again by {score['model_version']}{window}, it is {score['fraud_probability']:.6f}",
         *(f"           {cause}" for cause in it["different_because"]),
     ]
 
 
+def _reason_lines(reasons: Sequence[dict[str, Any]]) -> list[str]:
+    told = [f"{reason['sentence']} ({reason['effect']:.4f} lower without it)" for reason in reasons]
+    return [f"{'' if place else 'raised by':<{_INDENT}}{line}" for place, line in enumerate(told)]
+
+
+def _about_window(it: dict[str, Any]) -> Iterator[str]:
+    source, window = it["source"], it["window"]
+    yield f"{count_of(len(window), 'payment')}, this one last" if len(window) > 1 else "this payment alone"
+    if it["recomputed"]["insufficient_history"]:
+        yield "fewer than a full window"
+    if (it["amount"], shown(it["created_at"])) != (window[-1]["amount"], shown(window[-1]["created_at"])):
+        yield "its id was there before, and the first payment of an id counts"
+    yield from (f"some of them on partition {each}, where the user was before" for each in source["moved_from"])
+    if not source["window_is_whole"]:
+        yield f"perhaps not all: what came before offset {source['read_from_offset']} is not there any more"
+
+
 def _payment_row(step: dict[str, Any]) -> list[str]:
     vpn = "VPN" if step["is_vpn"] else ""
-    return [step["created_at"], f"{step['amount']:,.2f}", vpn, step["merchant_id"] or "", step["transaction_id"] or ""]
+    amount = f"{step['amount']:,.2f}"
+    return [shown(step["created_at"]), amount, vpn, step["merchant_id"] or "", step["transaction_id"] or ""]
 
 
-def _features(window: Sequence[dict[str, Any]], width: int | None) -> list[str]:
-    """Return a row for each feature and a column for each payment, below one another where they are too many."""
-    cells = [[f"{value:.3f}" for value in step["features"].values()] for step in window]
-    names = list(window[0]["features"])
-    at_once = len(window)
-    if width is not None:
-        widest = max(len(cell) for column in cells for cell in column)
-        at_once = max((width - 2 - max(map(len, names))) // (2 + widest), 1)
-    if at_once >= len(window):
-        return ["features", *_table(list(zip(names, *cells, strict=True)))]
-    rows: list[str] = []
-    for first in range(0, len(window), at_once):
-        some = cells[first : first + at_once]
-        rows.append(f"features   of payments {first + 1} to {first + len(some)}")
-        rows += _table(list(zip(names, *some, strict=True)))
-    return rows
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+def _profile_lines(it: dict[str, Any]) -> list[str]:
+    if not it["context"]:
+        return []
+    day, widest = it["recomputed"]["profile_day"], max(map(len, it["context"]))
     return [
-        ("  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))).rstrip() for row in rows
+        f"profiles   {f'of {day}' if day else 'none, as of a user and a merchant never seen'}",
+        *(f"  {name:<{widest}}  {value:g}" for name, value in it["context"].items()),
+    ]
+
+
+def _table(window: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a row for each payment, below headings; a column without a cell is left out."""
+    columns = [column for column in zip(_HEADINGS, *map(_payment_row, window), strict=True) if any(column[1:])]
+    widths = [max(map(len, column)) for column in columns]
+    return [
+        "  "
+        + "  ".join(
+            f"{cell:{'>' if column[0] == 'amount' else '<'}{width}}"
+            for cell, column, width in zip(row, columns, widths, strict=True)
+        ).rstrip()
+        for row in zip(*columns, strict=True)
     ]

@@ -25,8 +25,8 @@ INDENT = 22
 _SCORE = "{:<20}  {:<7}  {:<6} {:>3}  {:<13}  {}"
 _LETTER = "{:<20}  {:<13}  {:<26}  {}"
 
-SCORE_COLUMNS = _SCORE.format("created_at", "verdict", "score", "win", "user", "payment")
-LETTER_COLUMNS = _LETTER.format("timestamp", "reason", "record", "error")
+SCORE_COLUMNS = _SCORE.format("created_at (UTC)", "verdict", "score", "win", "user", "payment")
+LETTER_COLUMNS = _LETTER.format("timestamp (UTC)", "reason", "record", "error")
 
 Begin = int | None  # milliseconds since the epoch by Kafka's timestamps, 0 for the oldest record, None for the next
 AtEnd = Callable[[], bool]  # asked when the end of the topic is reached for the first time: is more waited for?

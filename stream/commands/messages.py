@@ -153,9 +153,10 @@ def explain(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Explain a score: the payment, its window, features, profiles, model and reasons; and make the score again.
+    """Explain a score: flagged or not and why, the payment, its window and profiles; and make the score again.
 
-    Each message of the transaction that was scored is explained. Exit code 1 if a score, made again, is another.
+    --json has the features, too. Each message of the transaction that was scored is explained. Exit code 1 if a
+    score, made again, is another.
 
     Example: tenfold explain t-1
     """

@@ -173,7 +173,7 @@ def test_watch_tells_a_terminal_its_columns_and_that_it_waits_and_ends_there_if_
     asked = ("watch", "--from-beginning", "-n", "90")
     with Terminal(command(*asked), deployment.environment(), columns=300) as terminal:
         columns, *rows = terminal.until("tenfold: the end of the topic; waiting for more").splitlines()
-        assert columns.split() == ["created_at", "verdict", "score", "win", "user", "payment"]
+        assert columns.split() == ["created_at", "(UTC)", "verdict", "score", "win", "user", "payment"]
         assert {row[:21] for row in rows} == {"2026-03-02T01:40:00Z "}
         assert all(rf"  \x1b]0;t-{number}\x07\n" in row for number, row in enumerate(rows))
         assert all(r"  eve\x1b[2J  " in row for row in rows)

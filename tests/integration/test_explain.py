@@ -151,7 +151,7 @@ def test_another_model_is_told_with_both_scores(scored: Deployment) -> None:
     assert told["same"] is False
     assert "gone" in told["different_because"][0]  # type: ignore[index]
     ran = CliRunner().invoke(app, ["explain", "anna-16"])
-    assert "0.500000 was published" in ran.stdout
+    assert ran.stdout.startswith("score      0.500000: flagged\n")
     assert "is not in the store any more" in ran.stdout
 
 

@@ -40,7 +40,7 @@ def test_times_of_all_zones_are_shown_by_one_clock(time: str) -> None:
 def test_a_score_fits_eighty_columns_below_the_columns_names() -> None:
     score = SCORES[0] | {"user_id": "user-1-000561", "transaction_id": "tx-1-6747b1c0-00012345", "window_length": 10}
     line = score_line({name: value for name, value in score.items() if name != "reasons"})  # type: ignore[arg-type]
-    columns = {name: SCORE_COLUMNS.index(name) for name in SCORE_COLUMNS.split()}
+    columns = {name: SCORE_COLUMNS.index(name) for name in SCORE_COLUMNS.split()[:1] + SCORE_COLUMNS.split()[2:]}
 
     assert len(line) <= 80
     assert line[columns["created_at"] :].startswith("2026-03-02T01:40:00Z ")
@@ -63,15 +63,16 @@ def explained(payments: int) -> dict[str, Any]:
     }
     return {
         **step,
+        "created_at": "2026-03-01T19:21:07+01:00",
         "user_id": "user-1-000561",
         "source": {
             "from": "topic",
             "topic": "transactions",
             "partition": 3,
             "offset": 12_345,
-            "read_from_offset": 0,
-            "window_is_whole": False,
-            "moved_from": [2],
+            "read_from_offset": 70,
+            "window_is_whole": True,
+            "moved_from": [],
         },
         "window": [
             step | {"features": {name: place - 3 + number / 10 for number, name in enumerate(names)}}
@@ -81,30 +82,126 @@ def explained(payments: int) -> dict[str, Any]:
         "recomputed": {
             "model_version": "starter-default",
             "threshold": 0.163,
-            "fraud_probability": 0.2,
-            "window_length": 10,
+            "fraud_probability": 0.913207,
+            "window_length": payments,
+            "insufficient_history": payments < 10,
             "above_threshold": True,
             "profile_day": None,
-            "reasons": [],
+            "reasons": [{"name": "burst", "sentence": "3 payments within 5 minutes", "effect": 0.41}],
         },
-        "published": None,
-        "same": None,
+        "published": {
+            "fraud_probability": 0.913207,
+            "sequence_anomaly": True,
+            "window_length": payments,
+            "model_version": "starter-default",
+            "scored_at": "2026-03-01T18:21:07.912+00:00",
+        },
+        "same": True,
+        "different_because": [],
     }
+
+
+def told(**changed: Any) -> list[str]:
+    """Return the lines of an explanation; what stands behind a double underscore is inside of what is before it."""
+    it = explained(10)
+    for name, value in changed.items():
+        outer, _, inner = name.partition("__")
+        (it[outer] if inner else it).update({inner or outer: value})
+    return lines(it)
+
+
+def test_an_explanation_begins_with_the_score_and_why() -> None:
+    assert told()[:5] == [
+        "score      0.913207: flagged; the threshold is 0.163",
+        "raised by  3 payments within 5 minutes (0.4100 lower without it)",
+        "check      made again from the payments below, it is the same",
+        (
+            "payment    tx-1-6747b1c0-00012345 of user-1-000561: 1,234.50 at merchant-00017 through a VPN, "
+            "2026-03-01T18:21:07Z"
+        ),
+        "window     10 payments, this one last",
+    ]
+    assert told()[-2:] == [
+        "scored     2026-03-01T18:21:07Z by starter-default",
+        "record     transactions/3 at 12345, read from Kafka",
+    ]
+    assert {line.split()[0] for line in told()[6:-2]} == {"2026-03-01T18:21:07Z"}  # one clock for all
+    assert "log_amount" not in "".join(told())
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"published__sequence_anomaly": False}, "score      0.913207: not flagged; the threshold is 0.163"),
+        (
+            {"published__sequence_anomaly": False, "published__suppressed": True},
+            "score      0.913207: not flagged, for a rule suppresses it; the threshold is 0.163",
+        ),
+        ({"recomputed__reasons": []}, "raised by  no single thing"),
+        (
+            {"published": None, "same": None},
+            (
+                "score      0.913207, above the threshold of 0.163, made now by starter-default: "
+                "no published score was found"
+            ),
+        ),
+        ({"recomputed__insufficient_history": True}, "window     10 payments, this one last; fewer than a full window"),
+        (
+            {"source__moved_from": [2]},
+            "window     10 payments, this one last; some of them on partition 2, where the user was before",
+        ),
+        (
+            {"source__window_is_whole": False},
+            "window     10 payments, this one last; perhaps not all: what came before offset 70 is not there any more",
+        ),
+        (
+            {"amount": 99.0},
+            "window     10 payments, this one last; its id was there before, and the first payment of an id counts",
+        ),
+        ({"context": {"log_user_count_7d": 0.5}}, "profiles   none, as of a user and a merchant never seen"),
+        ({"context": {"log_user_count_7d": 0.5}}, "  log_user_count_7d  0.5"),
+        (
+            {"context": {"log_user_count_7d": 0.5}, "recomputed__profile_day": "2026-03-01"},
+            "profiles   of 2026-03-01",
+        ),
+        ({"source__from": "archive"}, "record     transactions/3 at 12345, read from the archive"),
+    ],
+)
+def test_an_explanation_says_what_is_special(changed: dict[str, Any], line: str) -> None:
+    assert line not in told()
+    assert line in told(**changed)
+
+
+def test_a_score_that_comes_out_otherwise_is_told_with_what_was_published_and_the_cause() -> None:
+    other = {"published__model_version": "v7", "same": False, "different_because": ["v7 is not in the store"]}
+    its = [{"name": "amount", "sentence": "amount 250.00; usual 12.50", "effect": 0.2}]
+    differing = told(recomputed__fraud_probability=0.5, published__reasons=its, **other)
+    archived = told(
+        recomputed__fraud_probability=0.5, published__window_length=3, published__reasons=["amount"], **other
+    )
+
+    assert differing[:4] == [
+        "score      0.913207: flagged",
+        "raised by  amount 250.00; usual 12.50 (0.2000 lower without it)",
+        "check      made again by starter-default, it is 0.500000",
+        "           v7 is not in the store",
+    ]
+    assert archived[1] == "check      made again by starter-default from 10 payments, and not 3, it is 0.500000"
+    assert differing[-2] == archived[-2] == "scored     2026-03-01T18:21:07Z by v7"
 
 
 @pytest.mark.parametrize("payments", [1, 10])
 def test_an_explanation_fits_the_terminal_and_lacks_nothing(payments: int) -> None:
     it = explained(payments)
-    told = "\n".join(lines(it, 80)).splitlines()
+    it["window"][0]["merchant_id"] = "m\x1b[2J"
+    rows = "\n".join(lines(it, 80)).splitlines()
 
-    assert max(map(len, told)) <= 80
-    for place, step in enumerate(it["window"]):
-        row = [line.split() for line in told if line.startswith("  ") and "log_amount" in line]
-        values = [value for cells in row for value in cells[1:]]
-        assert values[place] == f"{step['features']['log_amount']:.3f}"
+    assert max(map(len, rows)) <= 80
+    assert all(line.isprintable() for line in rows)
+    assert sum("  1,234.50  VPN  " in line for line in rows) == payments
     whole = lines(it)
     assert max(map(len, whole)) > 80
-    assert set(" ".join(whole).split()) <= set(" ".join(told).split())
+    assert set(" ".join(whole).split()) <= set(" ".join(rows).split())
 
 
 def test_what_the_doctor_finds_can_be_read_on_eighty_columns(
