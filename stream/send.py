@@ -16,11 +16,11 @@ from stream.sender import Sender
 from stream.settings import Settings
 from stream.topics import require_topics
 
-Kind = Literal["transaction", "label"]
+Kind = Literal["payment", "verdict"]
 
 _FIELDS: Mapping[Kind, Sequence[str]] = {
-    "transaction": tuple(Transaction.__annotations__),
-    "label": tuple(FraudLabel.__annotations__),
+    "payment": tuple(Transaction.__annotations__),
+    "verdict": tuple(FraudLabel.__annotations__),
 }
 _NUMBERS_AND_FLAGS = ("amount", "is_vpn", "is_fraud")  # the other fields are text, whatever they look like
 
@@ -62,7 +62,7 @@ class Sent:
 def message_of(words: Sequence[str], kind: Kind, now_ms: int, new_id: Callable[[], str] = lambda: uuid4().hex) -> Given:
     """Return the message that ``FIELD=VALUE`` words spell. Pure, but for ``new_id``.
 
-    A transaction without an id is given a new one, and whatever has no time happens now.
+    A payment without an id is given a new one, and whatever has no time happens now.
 
     Raises:
         UsageError: a word is not of that form, or names no field of the message, or one twice, or is not UTF-8.
@@ -79,8 +79,8 @@ def message_of(words: Sequence[str], kind: Kind, now_ms: int, new_id: Callable[[
         if name in fields:
             raise UsageError(f"{name} is given twice")
         fields[name] = _read(text) if name in _NUMBERS_AND_FLAGS else text
-    defaults = {"transaction_id": new_id()} if kind == "transaction" else {}
-    defaults |= {"created_at" if kind == "transaction" else "labelled_at": timestamp(now_ms)}
+    defaults = {"transaction_id": new_id()} if kind == "payment" else {}
+    defaults |= {"created_at" if kind == "payment" else "labelled_at": timestamp(now_ms)}
     filled = {name: value for name, value in defaults.items() if name not in fields}
     try:
         return Given(json.dumps(filled | fields, ensure_ascii=False).encode(), filled)
@@ -98,14 +98,14 @@ def _read(text: str) -> object:
 def judge(value: bytes, kind: Kind, now_ms: int) -> Message | str:
     """Return the message that a value is, or what is wrong with it. Pure.
 
-    Transactions pass the scorer's own decoder, so that none is sent that would be a dead letter.
+    Payments pass the scorer's own decoder, so that none is sent that would be a dead letter.
     """
     try:
         user = json.loads(value).get("user_id")
         key = user.encode() if isinstance(user, str) else b""
     except (ValueError, AttributeError, RecursionError):
         key = b""  # what is wrong is said below
-    if kind == "transaction":
+    if kind == "payment":
         dead = decode([key], [value], [now_ms]).dead
         return dead[0].error if dead else Message(key, value)
     try:
@@ -122,7 +122,7 @@ def send(
     kind: Kind,
     lines: Iterable[bytes],
     now_ms: Callable[[], int],
-    complain: Callable[[str], None],
+    complain: Callable[[int, str], None],
     progress: Callable[[int], None] = lambda _: None,
 ) -> Sent:
     """Send each line that is a message, as it stands; empty ones are passed over.
@@ -132,14 +132,14 @@ def send(
         kind: what the lines are.
         lines: JSON, one message each.
         now_ms: the time, milliseconds since the epoch.
-        complain: is told of each line that is no message, by its number; it quotes nothing of it.
+        complain: is told of each line that is no message, its number and why; that quotes nothing of it.
         progress: is told how many lines more are done.
 
     Raises:
         stream.sender.SendError: Kafka does not take a record.
         stream.topics.TopicsError: there is no broker, or no topic.
     """
-    topic = settings.input_topic if kind == "transaction" else settings.labels_topic
+    topic = settings.input_topic if kind == "payment" else settings.labels_topic
     sender = Sender(settings)
     require_topics(sender.producer, settings, [topic])
     done = Sent(topic)
@@ -149,7 +149,7 @@ def send(
             judged = judge(value, kind, now_ms())
             if isinstance(judged, str):
                 done.refused += 1
-                complain(f"line {number} is no {kind}, and was not sent: {judged}")
+                complain(number, judged)
             else:
                 sender.send(topic, judged.key, judged.value)
                 done.sent += 1

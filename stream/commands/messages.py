@@ -116,18 +116,19 @@ def send(
     if not fields and file is None and sys.stdin.isatty():
         raise typer.BadParameter("give FIELD=VALUE, --file, or JSON lines on standard input")
     settings = load()
-    kind: Literal["transaction", "label"] = "label" if labels else "transaction"
+    kind: Literal["payment", "verdict"] = "verdict" if labels else "payment"
 
     def say(line: str) -> None:
         typer.echo(f"tenfold: {line}", err=True)
+
+    def complain(number: int, why: str) -> None:
+        say(f"{'this' if fields else f'line {number}'} is no {kind}, and was not sent: {why}")
 
     with ExitStack() as stack:
         if fields:
             given = message_of(fields, kind, now_ms())
             lines: Iterable[bytes] = [given.value]
             filled = given.filled
-            if filled:
-                say(", ".join(f"{name} is {value}" for name, value in filled.items()))
         else:
             try:
                 lines = stack.enter_context(file.open("rb")) if file is not None else sys.stdin.buffer
@@ -135,8 +136,10 @@ def send(
                 raise TenfoldError(f"{file} cannot be read: {error.strerror}") from None
             filled = {}
         progress = stack.enter_context(counted("lines"))
-        done = send_lines(settings, kind, lines, now_ms, say, progress)
-    done.filled = filled
+        done = send_lines(settings, kind, lines, now_ms, complain, progress)
+    if done.sent and filled:
+        done.filled = filled
+        say(", ".join(f"{name} is {value}" for name, value in filled.items()))
     typer.echo(json.dumps(done.as_dict()) if as_json else done.line)
     if done.refused:
         raise typer.Exit(1)

@@ -55,6 +55,10 @@ def test_one_payment_and_its_verdict_are_sent_scored_and_watched(deployment: Dep
     sent = run(deployment, "send", "user_id=anna", "amount=12.5", "--json")
     filled = json.loads(sent.stdout)["filled"]
     assert all(value in sent.stderr for value in filled.values())
+    refused = run(deployment, "send", "user_id=anna", "amount=-1")
+    assert (refused.returncode, refused.stdout) == (1, f"0 sent to {deployment.input_topic}, 1 refused\n")
+    assert refused.stderr.startswith("tenfold: this is no payment, and was not sent: amount: ")
+    assert len(refused.stderr.splitlines()) == 1  # nothing of an id and a time that nobody will see
     verdict = run(
         deployment, "send", "--labels", "user_id=anna", f"transaction_id={filled['transaction_id']}", "is_fraud=true"
     )

@@ -16,49 +16,49 @@ VERDICT = {"transaction_id": "t-1", "user_id": "anna", "is_fraud": True, "labell
 
 
 def test_what_is_not_given_is_filled_and_told() -> None:
-    given = message_of(["user_id=anna", "amount=12.5", "is_vpn=true"], "transaction", NOW_MS, lambda: "new")
+    given = message_of(["user_id=anna", "amount=12.5", "is_vpn=true"], "payment", NOW_MS, lambda: "new")
 
     assert given.filled == {"transaction_id": "new", "created_at": timestamp(NOW_MS)}
     assert json.loads(given.value) == given.filled | {"user_id": "anna", "amount": 12.5, "is_vpn": True}
 
 
 def test_an_id_of_digits_stays_text() -> None:
-    given = message_of(["user_id=4711", "transaction_id=1e5", "amount=1", "merchant_id=true"], "transaction", NOW_MS)
+    given = message_of(["user_id=4711", "transaction_id=1e5", "amount=1", "merchant_id=true"], "payment", NOW_MS)
 
-    assert isinstance(judge(given.value, "transaction", NOW_MS), Message)
+    assert isinstance(judge(given.value, "payment", NOW_MS), Message)
     assert set(given.filled) == {"created_at"}
 
 
 def test_a_verdict_needs_its_transaction_and_gets_its_time() -> None:
-    given = message_of(["user_id=anna", "is_fraud=true"], "label", NOW_MS)
+    given = message_of(["user_id=anna", "is_fraud=true"], "verdict", NOW_MS)
 
     assert given.filled == {"labelled_at": timestamp(NOW_MS)}
-    assert "transaction_id: field required" in str(judge(given.value, "label", NOW_MS))
+    assert "transaction_id: field required" in str(judge(given.value, "verdict", NOW_MS))
 
 
 @pytest.mark.parametrize(
     ("word", "said"),
     [
         ("ammount=1", "did you mean amount?"),
-        ("is_fraud=true", "is not a field of a transaction"),
+        ("is_fraud=true", "is not a field of a payment"),
         ("amount", "is not FIELD=VALUE"),
         ("user_id=bert", "given twice"),
     ],
 )
 def test_a_word_that_is_no_field_is_named(word: str, said: str) -> None:
     with pytest.raises(UsageError, match=said.replace("?", r"\?")):
-        message_of(["user_id=anna", word], "transaction", NOW_MS)
+        message_of(["user_id=anna", word], "payment", NOW_MS)
 
 
 def test_a_word_that_is_not_utf8_is_refused() -> None:
     with pytest.raises(UsageError, match="not UTF-8"):
-        message_of(["user_id=\udcff", "amount=1"], "transaction", NOW_MS)  # as Python reads the byte 0xff
+        message_of(["user_id=\udcff", "amount=1"], "payment", NOW_MS)  # as Python reads the byte 0xff
 
 
 def test_a_message_is_keyed_by_its_user() -> None:
     line = json.dumps(PAYMENT).encode()
 
-    assert judge(line, "transaction", NOW_MS) == Message("änna".encode(), line)
+    assert judge(line, "payment", NOW_MS) == Message("änna".encode(), line)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_message_is_keyed_by_its_user() -> None:
     ],
 )
 def test_what_the_scorer_would_refuse_is_named_by_field_and_not_quoted(changed: dict[str, object], field: str) -> None:
-    said = judge(json.dumps(PAYMENT | changed).encode(), "transaction", NOW_MS)
+    said = judge(json.dumps(PAYMENT | changed).encode(), "payment", NOW_MS)
 
     assert isinstance(said, str)
     assert field in said
@@ -89,14 +89,14 @@ def test_what_the_scorer_would_refuse_is_named_by_field_and_not_quoted(changed: 
     ],
 )
 def test_a_verdict_is_looked_at_as_well(changed: dict[str, object], field: str) -> None:
-    assert isinstance(judge(json.dumps(VERDICT).encode(), "label", NOW_MS), Message)
-    assert field in str(judge(json.dumps(VERDICT | changed).encode(), "label", NOW_MS))
+    assert isinstance(judge(json.dumps(VERDICT).encode(), "verdict", NOW_MS), Message)
+    assert field in str(judge(json.dumps(VERDICT | changed).encode(), "verdict", NOW_MS))
 
 
 @pytest.mark.parametrize("line", [b"{", b"[]", b"null", b"\xff", b'{"a":' * 10_000])
 def test_what_is_not_an_object_is_refused(line: bytes) -> None:
-    assert isinstance(judge(line, "transaction", NOW_MS), str)
-    assert isinstance(judge(line, "label", NOW_MS), str)
+    assert isinstance(judge(line, "payment", NOW_MS), str)
+    assert isinstance(judge(line, "verdict", NOW_MS), str)
 
 
 @pytest.mark.parametrize(
