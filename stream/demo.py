@@ -83,10 +83,11 @@ def run_demo(plan: DemoPlan, view: View, stop: threading.Event, keys: Keys = no_
     """
     with ExitStack() as parts:
         directory = Path(parts.enter_context(TemporaryDirectory(prefix="tenfold-demo-")))
+        threshold = demo_parts.threshold()
         settings, what = _start_parts(parts, directory)
         scorer = parts.enter_context(demo_parts.scorer(settings, directory))
         view.started(what)
-        return _Run(plan, settings, scorer, view, stop, keys).run()
+        return _Run(plan, settings, scorer, threshold, view, stop, keys).run()
 
 
 def _start_parts(parts: ExitStack, directory: Path) -> tuple[Settings, str]:
@@ -111,7 +112,14 @@ class _Run:
     """One run: what is due is sent, what is there is read, in turns."""
 
     def __init__(
-        self, plan: DemoPlan, settings: Settings, scorer: ScorerProcess, view: View, stop: threading.Event, keys: Keys
+        self,
+        plan: DemoPlan,
+        settings: Settings,
+        scorer: ScorerProcess,
+        threshold: float,
+        view: View,
+        stop: threading.Event,
+        keys: Keys,
     ) -> None:
         self._plan, self._settings, self._scorer, self._view, self._stop = plan, settings, scorer, view, stop
         self._keys = keys
@@ -119,8 +127,9 @@ class _Run:
         self._consumer: Consumer = open_client(
             Consumer, reader_config(settings) | demo_parts.FETCH_WAIT | {"enable.partition.eof": False}
         )
-        self._begun = time.monotonic()
-        self._tally = Tally(self._begun)
+        self._paused_s = 0.0
+        self._begun = self._now()
+        self._tally = Tally(self._begun, threshold)
         self._answered, self._answered_at = 0, self._begun
         self._shown_at = 0.0
 
@@ -134,7 +143,11 @@ class _Run:
         finally:
             self._consumer.close()
             self._producer.close()
-        return self._tally.summary(time.monotonic())
+        return self._tally.summary(self._now())
+
+    def _now(self) -> float:
+        """Return the time of a monotonic clock that stands still in a pause, in seconds."""
+        return time.monotonic() - self._paused_s
 
     def _outputs(self) -> Iterator[TopicPartition]:
         for topic in (self._settings.output_topic, self._settings.dlq_topic):
@@ -143,14 +156,13 @@ class _Run:
 
     def _play(self, records: Iterator[DemoRecord], phase: Phase, rate: float | None) -> None:
         """Send the records, at ``rate`` a second if given, and return when all are answered."""
-        begun, number, record = time.monotonic(), 0, next(records, None)
+        begun, number, record = self._now(), 0, next(records, None)
         while not self._ended():
             if self._is_paused_by(self._keys()):
-                begun += self._stand_still(phase)  # what was due then is not sent all at once
-            now = time.monotonic()
-            due = self._plan.events if rate is None else (now - begun) * rate
+                self._stand_still(phase)
+            due = self._plan.events if rate is None else (self._now() - begun) * rate
             while record is not None and number <= due and self._tally.unanswered < _UNANSWERED:
-                self._tally.sent(record, time.monotonic(), phase)
+                self._tally.sent(record, self._now(), phase)
                 self._producer.produce(self._settings.input_topic, key=record.key, value=record.value)
                 number, record = number + 1, next(records, None)
             self._producer.poll(0)
@@ -165,26 +177,26 @@ class _Run:
             self._stop.set()
         return typed.lower().replace("p", " ").count(" ") % 2 == 1
 
-    def _stand_still(self, phase: Phase) -> float:
-        """Send and show nothing until a key is pressed; return for how many seconds.
+    def _stand_still(self, phase: Phase) -> None:
+        """Send and show nothing until a key is pressed.
 
-        The scorer goes on, and what it answers is read.
+        The scorer goes on, and what it answers is read; from its last answer on it is a pause, and counts for nothing.
         """
         since = time.monotonic()
         while not self._ended() and not self._is_paused_by(self._keys()):
             self._view.pause(self._tally, phase)
             self._producer.poll(0)
-            self._read()
+            if self._read():
+                since = time.monotonic()
             self._scorer.require_running()
-        paused = time.monotonic() - since
-        self._begun += paused
-        return paused
+        self._paused_s += time.monotonic() - since
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
+        """Read what was answered; return whether anything was."""
         first = self._consumer.poll(_POLL_S)
         if first is None:
-            return
-        now = time.monotonic()
+            return False
+        now = self._now()
         for message in (first, *self._consumer.consume(_AT_ONCE, 0)):
             problem = message.error()
             if problem is not None:
@@ -193,10 +205,11 @@ class _Run:
                 self._tally.scored(FRAUD_SCORE.validate_json(message.value() or b""), now)
             else:
                 self._tally.dead(_text(dict(message.headers() or [])["reason"]))
+        return True
 
     def _look(self, phase: Phase) -> None:
         """Show how it stands, and see that it goes on."""
-        now = time.monotonic()
+        now = self._now()
         if now - self._shown_at < _VIEW_S:
             return
         self._shown_at = now
@@ -212,7 +225,7 @@ class _Run:
 
     def _ended(self) -> bool:
         seconds = self._plan.seconds
-        return self._stop.is_set() or (seconds is not None and time.monotonic() - self._begun > seconds)
+        return self._stop.is_set() or (seconds is not None and self._now() - self._begun > seconds)
 
 
 def _text(header: str | bytes | None) -> str:

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import redis
 from confluent_kafka import Producer
 
+from models.bundle import BundleError, resolve_model
+from models.verification import read_spec
 from stream.errors import TenfoldError
 from stream.settings import PREFIX, Settings
 
@@ -138,6 +140,20 @@ class ScorerProcess:
     def last_words(self) -> str:
         """The last line of its log."""
         return last_line(self._log)
+
+
+def threshold() -> float:
+    """Return the threshold of the bundle that the scorer takes, found as the scorer finds it.
+
+    Raises:
+        DemoError: there is no such bundle, or it does not say.
+    """
+    model, store = (os.environ.get(f"{PREFIX}{name}") for name in ("MODEL", "MODEL_STORE"))
+    try:
+        in_store = Path(store) if store else Settings.model_fields["model_store"].default
+        return read_spec(resolve_model(Path(model) if model else None, in_store)).threshold
+    except BundleError as error:
+        raise DemoError(str(error)) from None
 
 
 @contextmanager

@@ -39,6 +39,7 @@ class Summary:
     latency_p99_ms: float | None
     dead_letters_by_reason: dict[str, int]
     model_version: str | None
+    threshold: float  # a score above it is flagged
 
     def as_dict(self) -> dict[str, object]:
         """Return it for JSON."""
@@ -60,10 +61,10 @@ class _Sent(NamedTuple):
 
 
 class Tally:
-    """Counts; times are seconds of one monotonic clock."""
+    """Counts; times are seconds of one monotonic clock. ``threshold`` is the model's, and only told."""
 
-    def __init__(self, begun: float) -> None:
-        self._begun = begun
+    def __init__(self, begun: float, threshold: float) -> None:
+        self._begun, self.threshold = begun, threshold
         self._waiting: dict[str, _Sent] = {}
         self._answered_by_phase: Counter[Phase] = Counter()
         self._first: dict[Phase, float] = {}  # when the phase's first and last answers were read
@@ -173,6 +174,7 @@ class Tally:
             latency_p99_ms=_rounded(self.latency_ms(99)),
             dead_letters_by_reason=dict(sorted(self.reasons.items())),
             model_version=self.model_version,
+            threshold=self.threshold,
         )
 
 
@@ -193,7 +195,7 @@ def summary_lines(summary: Summary) -> Iterable[str]:
     if s.latency_p50_ms is not None and s.latency_p99_ms is not None:
         yield f"from sent to score read, live: p50 {s.latency_p50_ms:.1f} ms, p99 {s.latency_p99_ms:.1f} ms"
     if s.model_version:
-        yield f"model {s.model_version}"
+        yield f"model {s.model_version}, which flags above {s.threshold:.3g}"
 
 
 def _rounded(value: float | None) -> float | None:

@@ -15,8 +15,8 @@ from stream.demo_tally import SHOWN, Phase, Seen, Tally
 _PHASES = {"history": "loading a history", "live": "live"}
 _RECENT = 1000  # scores whose latency is shown
 _HEAD, _TITLES = 5, 2  # lines above everything, and above the rows of a table
-_COLUMNS = {"user": 14, "paid": 11, "score": 6, "truth": 6}
-_DISPENSABLE = ("paid", "truth")  # in this order, where there is no room for all
+_COLUMNS = {"user": 14, "paid at": 11, "score": 6, "truth": 6}
+_DISPENSABLE = ("paid at", "truth")  # in this order, where there is no room for all
 
 
 class SilentView:
@@ -130,7 +130,8 @@ def _head(tally: Tally, phase: Phase, events: int, width: int, *, paused: bool) 
     )
     dead = ", ".join(f"{count} {reason}" for reason, count in sorted(tally.reasons.items()))
     third = Text(f"{tally.reasons.total():,} dead letters" + (f": {dead}" if dead else ""))
-    keys = Text("! is flagged   " + ("space goes on, q ends" if paused else "space pauses, q ends"), style="dim")
+    what_keys_do = "space goes on, q ends" if paused else "space pauses, q ends"
+    keys = Text(f"! is flagged, a score above {tally.threshold:.3g}   {what_keys_do}", style="dim")
     lines = [first, second, third, keys]
     for line in lines:
         line.no_wrap, line.overflow = True, "ellipsis"
@@ -159,7 +160,7 @@ def _table(title: str, seen: Sequence[Seen], rows: int, columns: Sequence[str], 
         style = "bold red" if is_flagged else ""
         cells: dict[str, RenderableType] = {
             "user": Text(score["user_id"], style=style),
-            "paid": score["created_at"][5:16].replace("T", " "),
+            "paid at": score["created_at"][5:16].replace("T", " "),
             "score": Text(f"{score['fraud_probability']:.3f}{'!' if is_flagged else ''}", style=style),
             "truth": Text("fraud", style="red") if is_fraud else Text("honest", style="dim"),
             "because": Text(reasons[0]["sentence"] if reasons else ""),

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from models.bundle import starter
+
 DEMO = [sys.executable, "-m", "stream", "demo"]
 
 
@@ -85,12 +87,12 @@ def test_a_client_of_another_process_can_watch_and_an_interrupt_ends_with_the_su
     assert processes_under(tmp_path) == []
 
 
-def test_space_pauses_on_a_terminal_and_q_ends_it(tmp_path: Path) -> None:
+def test_space_pauses_on_a_terminal_which_counts_for_nothing_and_q_ends_it(tmp_path: Path) -> None:
     ours, its = pty.openpty()
     before = termios.tcgetattr(its)
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 160, 0, 0))
     env = environment(tmp_path, TERM="xterm")
-    asked = ["--events", "100000", "--users", "300", "--rate", "200"]
+    asked = ["--events", "20000", "--users", "300", "--rate", "200"]
     demo = subprocess.Popen([*DEMO, *asked], env=env, stdin=its, stdout=its, stderr=subprocess.PIPE)
     shown = ""
 
@@ -104,17 +106,26 @@ def test_space_pauses_on_a_terminal_and_q_ends_it(tmp_path: Path) -> None:
 
     try:
         until(" scores ")
+        begun = time.monotonic()
         until(" payments of user-")
+        until("latency p50")  # of the live part
         os.write(ours, b" ")
         until("space goes on")
         shown = ""
         fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         until("space goes on")  # for the terminal as it is now
-        shown = ""
+        time.sleep(5)  # so long is the pause
         os.write(ours, b"p")
-        until("space pauses")  # it is drawn again
+        for _ in range(10):
+            shown = ""
+            until("space pauses")  # it is drawn again
         os.write(ours, b"q")
+        elapsed = time.monotonic() - begun
         until("What next:")
+        [seconds] = re.findall(r"full window\), (\d+) s", shown)
+        [rate] = re.findall(r"live at (\d+) events/s", shown)
+        assert int(seconds) < elapsed - 2
+        assert int(rate) > 120, "of the 200 that were asked for; over the pause, too, it would be some 40"
         assert demo.wait(60) == 0, demo.stderr and demo.stderr.read()
         assert termios.tcgetattr(its) == before
     finally:
@@ -148,6 +159,8 @@ def test_seconds_end_the_demo(tmp_path: Path) -> None:
 
 
 def test_a_part_that_does_not_start_is_one_line(tmp_path: Path) -> None:
+    shutil.copytree(starter("default"), tmp_path / "no-bundle")
+    (tmp_path / "no-bundle" / "model.onnx").write_bytes(b"junk")
     env = environment(tmp_path, TENFOLD_MODEL=str(tmp_path / "no-bundle"))
     ran = subprocess.run([*DEMO, "--json"], env=env, capture_output=True, text=True, timeout=120, check=False)
 

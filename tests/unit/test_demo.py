@@ -54,7 +54,7 @@ def score_of(transaction_id: str, *, flagged: bool) -> FraudScore:
 
 
 def test_the_summary_holds_verdicts_against_the_truth() -> None:
-    tally = Tally(begun=0.0)
+    tally = Tally(begun=0.0, threshold=0.163)
     for name, is_fraud in (("caught", True), ("missed", True), ("alarmed", False), ("passed", False)):
         tally.sent(DemoRecord(b"u", b"", name, is_fraud), 1.0, "live")
     tally.sent(DemoRecord(b"u", None, None, is_fraud=False), 1.0, "live")
@@ -69,7 +69,9 @@ def test_the_summary_holds_verdicts_against_the_truth() -> None:
     assert (summary.flagged, summary.flagged_frauds, summary.frauds, summary.frauds_missed) == (2, 1, 2, 1)
     assert summary.live_events_per_second == 1.0
     assert summary.latency_p50_ms == 2500.0
-    assert "2 flagged, 1 of them frauds (50%); of 2 frauds 1 went unflagged" in list(summary_lines(summary))
+    lines = list(summary_lines(summary))
+    assert "2 flagged, 1 of them frauds (50%); of 2 frauds 1 went unflagged" in lines
+    assert lines[-1] == "model m, which flags above 0.163"
 
 
 def test_seconds_alone_are_filled_with_events() -> None:

@@ -21,7 +21,7 @@ from tests.unit.test_demo import score_of
 
 def tally_of(*verdicts: tuple[str, bool, bool]) -> Tally:
     """Return a tally of payments of one user: id, whether it was flagged, whether it is a fraud."""
-    tally = Tally(begun=0.0)
+    tally = Tally(begun=0.0, threshold=0.163)
     for place, (name, is_flagged, is_fraud) in enumerate(verdicts):
         amount = b'{"amount":%d.5,"is_vpn":true}' % (10 * place)
         tally.sent(DemoRecord(b"u", amount, name, is_fraud), float(place), "live")
@@ -44,7 +44,7 @@ def drawn(tally: Tally, width: int, height: int, *, paused: bool = False) -> lis
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (80, 10), (100, 30), (129, 50), (130, 25), (160, 50)])
 def test_the_board_fits_the_terminal_whatever_it_shows(width: int, height: int) -> None:
     names = [(f"{place:012d}" * 4, place % 2 == 0, place % 3 == 0) for place in range(30)]
-    for tally in (tally_of(*names), tally_of(("only", False, True)), Tally(begun=0.0)):
+    for tally in (tally_of(*names), tally_of(("only", False, True)), Tally(begun=0.0, threshold=0.163)):
         lines = drawn(tally, width, height)
 
         assert len(lines) < height
@@ -61,6 +61,7 @@ def test_it_says_what_was_caught_and_missed_and_whose_payments_they_are() -> Non
     assert "because through a VPN, a" in page
     assert "10.50" in page
     assert "20.50" not in page
+    assert "! is flagged, a score above 0.163   space pauses" in page
     assert "paused" not in page
     assert drawn(tally, 160, 50, paused=True)[0].startswith("paused")
 
@@ -81,7 +82,7 @@ def test_the_board_says_less_of_a_score_where_there_is_less_room() -> None:
     tally = tally_of(("a", True, True))
     columns = [drawn(tally, width, 24)[6].split("│")[-1].split() for width in (79, 80, 90, 100)]
 
-    assert columns == [[], ["user", "score"], ["user", "score", "truth"], ["user", "paid", "score", "truth"]]
+    assert columns == [[], ["user", "score"], ["user", "score", "truth"], ["user", "paid", "at", "score", "truth"]]
 
 
 def test_a_board_that_stands_still_is_drawn_again_only_for_a_terminal_of_another_size(
@@ -109,7 +110,7 @@ def test_a_board_that_stands_still_is_drawn_again_only_for_a_terminal_of_another
 
 
 def test_who_is_flagged_stays_on_the_card_for_some_seconds() -> None:
-    tally = Tally(begun=0.0)
+    tally = Tally(begun=0.0, threshold=0.163)
     for user, at in (("first", 1.0), ("second", 3.0), ("third", 5.5)):
         tally.sent(DemoRecord(user.encode(), b'{"amount":1}', user, is_fraud=False), at, "live")
         tally.scored(score_of(user, flagged=True) | {"user_id": user}, at)
