@@ -37,6 +37,11 @@ _RUN = {
             ("CONTRIBUTING.md", "console", "make lint\n.venv/bin/pytest"),
         ),
         "test_the_first_change_is_refused": (("CONTRIBUTING.md", "console", "-k verifies"),),
+        "test_the_commands_that_run_less_pick_tests_and_the_last_those_that_failed": (
+            ("CONTRIBUTING.md", "console", "pytest --lf"),
+        ),
+        "test_the_peers_are_pinned_anew": (("benchmarks/peers/README.md", "console", "uv pip compile"),),
+        "test_a_wheel_is_installed_and_shows_the_demo": (("docs/releasing.md", "console", "pip install"),),
         "test_what_a_change_must_pass_is_passed": (("CONTRIBUTING.md", "console", "make typecheck"),),
     },
     "tests/integration/test_readme.py": {
@@ -150,25 +155,17 @@ CLAIMS = tuple(
     Claim(*block, f"{file}::{test}") for file, tests in _RUN.items() for test, run in tests.items() for block in run
 )
 
-_AN_HOUR = "measures for an hour; tests/unit/test_peers.py and test_benchmarks.py try the parts"
+_PEERS = "installs 2.2 GB and measures for most of an hour; tests/unit/test_peers.py tries the parts"
 
 NOT_RUN = (
     NotRun(
-        "CONTRIBUTING.md",
+        "benchmarks/README.md",
         "console",
-        "pytest --lf",
-        "picks tests, and runs some for minutes; tests/unit/test_contributing.py holds names and markers",
+        "make bench ",
+        "measures for most of an hour; tests/unit/test_benchmarks.py tries the parts, and .ci/run the short one",
     ),
-    NotRun("benchmarks/README.md", "console", "make bench ", _AN_HOUR),
-    NotRun("benchmarks/peers/README.md", "console", "-m benchmarks.peers", _AN_HOUR),
-    NotRun("benchmarks/peers/README.md", "console", "uv pip compile", "asks a registry for the newest versions"),
-    NotRun("docs/explanation/comparison.md", "console", "-m benchmarks.peers", _AN_HOUR),
+    NotRun("benchmarks/peers/README.md", "console", "-m benchmarks.peers", _PEERS),
+    NotRun("docs/explanation/comparison.md", "console", "-m benchmarks.peers", _PEERS),
     NotRun("docs/kubernetes.md", "bash", "docker push", "pushes to a registry; tests/docker builds each target"),
     NotRun("docs/quality.md", "console", "", "its data is not part of the project; training takes an hour"),
-    NotRun(
-        "docs/releasing.md",
-        "console",
-        "pip install",
-        "installs from a registry; tests/integration/test_wheel.py does the same from uv's cache",
-    ),
 )

@@ -105,6 +105,12 @@ def pip(newcomer: Newcomer) -> dict[str, str]:
     return {"PATH": f"{newcomer.home}/environment/bin:{newcomer.environment['PATH']}"}
 
 
+@pytest.fixture
+def uv(newcomer: Newcomer) -> dict[str, str]:
+    """The ``uv`` that ``make`` has installed into the clone, where there was none, on PATH."""
+    return {"PATH": f"{newcomer.clone}/.tools/bin:{newcomer.environment['PATH']}"}
+
+
 def counts(printed: str, words: Sequence[str]) -> list[int]:
     """Return the number before each of the words that stand behind one."""
     return [int(re.findall(rf"([\d,]+) {word}", printed)[-1].replace(",", "")) for word in words]
@@ -204,8 +210,37 @@ def test_the_first_change_is_refused(newcomer: Newcomer) -> None:
     assert "computes is_night differently" in refused.stdout
 
 
+def test_the_commands_that_run_less_pick_tests_and_the_last_those_that_failed(newcomer: Newcomer) -> None:
+    script = the_block("CONTRIBUTING.md", "pytest --lf").script
+    printed = newcomer.types(script, PYTEST_ADDOPTS="--collect-only --quiet")  # run, they take as long as all tests
+    *picked, end = re.split(r"^.*[1-9]\d* tests? collected.*$", printed, flags=re.MULTILINE)
+    [failed] = picked[-1].split()
+
+    assert len(picked) == len(script.splitlines()), end
+    assert re.search(r"test_starter\.py::\w+verifies", failed), "the first change has made that one fail"
+
+
 def test_what_a_change_must_pass_is_passed(newcomer: Newcomer) -> None:
     printed = newcomer.types(the_block("CONTRIBUTING.md", "make typecheck").script, PYTEST_ADDOPTS=SOME)
 
     assert "Success: no issues found" in printed
     assert re.search(PASSED, printed), printed[-2000:]
+
+
+def test_the_peers_are_pinned_anew(newcomer: Newcomer, uv: dict[str, str]) -> None:
+    newcomer.types(the_block("benchmarks/peers/README.md", "uv pip compile").script, **uv)
+    pinned = (newcomer.clone / "benchmarks/peers/requirements.txt").read_text()
+    newcomer.types("git checkout --quiet benchmarks/peers/requirements.txt")
+
+    wanted = re.findall(r"^([\w-]+)", (newcomer.clone / "benchmarks/peers/requirements.in").read_text(), re.MULTILINE)
+    assert set(wanted) <= set(re.findall(r"^([\w-]+)==.* \\\n +--hash=sha256:", pinned, re.MULTILINE))
+
+
+def test_a_wheel_is_installed_and_shows_the_demo(newcomer: Newcomer, uv: dict[str, str]) -> None:
+    newcomer.types(the_block("docs/releasing.md", "uv build").script, **uv)
+    typed = the_block("docs/releasing.md", "pip install").script
+    printed = newcomer.types(re.sub(r"/tmp/\w+", "~/installed", typed))  # noqa: S108 - the page names it
+    events, scores, letters = counts(printed, ["events,", "scores", "dead letters:"])
+
+    assert (events, scores) == (20_000, events - letters)
+    assert newcomer.left()[0] == ""
