@@ -86,6 +86,13 @@ _RUN = {
             ("docs/doctor.md", "bash", "tenfold config"),
         ),
         "test_a_user_is_erased": (("docs/erasure.md", "bash", "erase-user"),),
+        "test_rules_are_made_and_lifted": (("docs/suppress.md", "bash", "tenfold suppress"),),
+        "test_bundles_are_listed_put_in_force_and_into_the_shadow": (
+            ("docs/models.md", "bash", "models list"),
+            ("docs/models.md", "bash", "promote NAME --force"),
+            ("docs/models.md", "bash", "shadow NAME"),
+        ),
+        "test_the_monitor_of_the_page_is_ready": (("docs/live-quality.md", "bash", "tenfold monitor"),),
         "test_profiles_are_published": (("docs/profiles.md", "console", "profiles run"),),
         "test_a_new_key_of_pseudonyms_takes_an_archive_out_of_clear": (
             ("docs/pseudonyms.md", "bash", "openssl"),
@@ -155,6 +162,7 @@ CLAIMS = tuple(
     Claim(*block, f"{file}::{test}") for file, tests in _RUN.items() for test, run in tests.items() for block in run
 )
 
+_LESS = "asks for months of an archive; tests/integration/test_walk_through.py types it with less"
 _PEERS = "installs 2.2 GB and measures for most of an hour; tests/unit/test_peers.py tries the parts"
 
 NOT_RUN = (
@@ -166,6 +174,27 @@ NOT_RUN = (
     ),
     NotRun("benchmarks/peers/README.md", "console", "-m benchmarks.peers", _PEERS),
     NotRun("docs/explanation/comparison.md", "console", "-m benchmarks.peers", _PEERS),
+    NotRun("docs/chaos.md", "console", "make chaos", "breaks things for an hour or two"),
+    NotRun(
+        "docs/evaluation.md",
+        "bash",
+        "tenfold evaluate",
+        "judges a month of an archive; tests/unit/test_evaluate_command.py runs it on less",
+    ),
     NotRun("docs/kubernetes.md", "bash", "docker push", "pushes to a registry; tests/docker builds each target"),
+    NotRun(
+        "docs/model.md",
+        "bash",
+        "training.starter",
+        "trains for ten minutes; tests/integration/test_starter.py holds what it made",
+    ),
+    NotRun(
+        "docs/models.md",
+        "bash",
+        "promote default-",
+        "asks for a month of an archive; tests/unit/test_gate_command.py runs it on less",
+    ),
+    NotRun("docs/training.md", "bash", "tenfold train", _LESS),
+    NotRun("docs/training.md", "bash", "tenfold backtest", _LESS),
     NotRun("docs/quality.md", "console", "", "its data is not part of the project; training takes an hour"),
 )

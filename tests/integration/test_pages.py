@@ -24,6 +24,7 @@ from models.context import ProfileDefinition
 from stream.profile_layout import ProfileIndex, ProfileKeys
 from tests.archives import put, transactions
 from tests.brokers import KafkaBroker
+from tests.followed_store import two_models
 from tests.kafka_jars import PartMissingError
 from tests.kafka_tools import java_with_kafka, with_kafka_tools
 from tests.pages import asked, blocks, the_block
@@ -121,6 +122,29 @@ def test_a_user_is_erased(shell: PageShell) -> None:
     assert len(left) == 30
     assert "4711" not in {row["user_id"] for row in left}
     assert json.loads((shell.directory / "erased.json").read_text())
+
+
+def test_rules_are_made_and_lifted(shell: PageShell) -> None:
+    printed = shell.type(the_block("docs/suppress.md", "tenfold suppress"))
+    shown = json.loads(shell.run("tenfold suppress list --json"))
+
+    assert re.search("user +anna", printed), printed
+    assert [rule["id"] for rule in shown] == ["m-17"]
+
+
+def test_bundles_are_listed_put_in_force_and_into_the_shadow(shell: PageShell) -> None:
+    store = two_models(shell.directory / "store")
+    shell.environment["TENFOLD_MODEL_STORE"] = str(store.root)
+    listed = shell.type(the_block("docs/models.md", "models list"))
+    shell.run(the_block("docs/models.md", "promote NAME --force").script.replace("NAME", "two"))
+    shell.run(the_block("docs/models.md", "shadow NAME").script.replace("NAME", "one"))
+
+    assert {"one", "two"} <= set(listed.split())
+    assert [(store.root / pointer).read_text().strip() for pointer in ("champion", "challenger")] == ["two", "one"]
+
+
+def test_the_monitor_of_the_page_is_ready(shell: PageShell) -> None:
+    shell.serve(the_block("docs/live-quality.md", "tenfold monitor"), lambda: True)
 
 
 def test_profiles_are_published(shell: PageShell) -> None:

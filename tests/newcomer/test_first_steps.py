@@ -140,6 +140,7 @@ def test_make_test_runs_tests(newcomer: Newcomer) -> None:
 def lent(newcomer: Newcomer) -> Iterator[str]:
     """What `make kafka` says to type, in a terminal where it goes on."""
     [command] = re.findall(r"`(make kafka)`", (ROOT / "README.md").read_text())
+    there = newcomer.left()
     begun, kafka = time.monotonic(), newcomer.starts(command)
     try:
         kafka.wait_until(lambda: "Ctrl-C stops both" in kafka.log.read_text(), INSTALL_S)
@@ -147,7 +148,7 @@ def lent(newcomer: Newcomer) -> Iterator[str]:
         yield "\n".join(re.findall(r"^export .*$", kafka.log.read_text(), re.MULTILINE))
     finally:
         kafka.end(signal.SIGTERM)
-    assert newcomer.left()[::2] == ("", [])
+    assert newcomer.left()[::2] == there[::2]
 
 
 @pytest.mark.usefixtures("kafka", "redis_server")

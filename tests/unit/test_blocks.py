@@ -45,6 +45,14 @@ def test_a_block_is_run_by_a_test_or_has_a_reason_not_to_be(block: Block) -> Non
     assert len(entries) == 1, f"{block}: write a test that runs it, and say in tests/claims.py which; found {entries}"
 
 
+def test_no_block_is_without_a_fence() -> None:
+    def bare(page: str) -> list[str]:
+        text = re.sub(r"^( *)```.*?^\1```$", "", (ROOT / page).read_text(), flags=re.MULTILINE | re.DOTALL)
+        return re.findall(r"(?<=\n\n)    \S.*", text)
+
+    assert {page: found for page in pages() if (found := bare(page))} == {}
+
+
 @pytest.mark.parametrize("entry", [*CLAIMS, *NOT_RUN], ids=lambda entry: f"{entry.page} {entry.language} {entry.words}")
 def test_an_entry_is_about_blocks_that_are_there(entry: Claim | NotRun) -> None:
     meant = [block for block in EVERY if is_meant(entry, block)]
