@@ -65,3 +65,12 @@ def test_every_page_of_the_documentation_is_found_from_the_readme() -> None:
 
     pages = {page for page in PAGES if page.is_relative_to(ROOT / "docs")}
     assert sorted(page.relative_to(ROOT).as_posix() for page in pages - found) == []
+
+
+@pytest.mark.parametrize("folder", ["adr", "runbooks"])
+def test_a_folder_of_pages_lists_each_by_its_title(folder: str) -> None:
+    first, *others = sorted(tracked(f"docs/{folder}/*.md"), key=lambda page: page.name != "README.md")
+    listed = re.findall(r"^(?:-|\d+\.) \[(.+)\]\((.+)\)$", first.read_text(), re.MULTILINE)
+    titles = [(re.sub(r"^# (\d+\. )?", "", page.read_text().partition("\n")[0]), page.name) for page in others]
+
+    assert sorted(listed) == sorted(titles)
