@@ -3,13 +3,13 @@
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from stream.doctor_finding import Finding, Severity, error, note, ok
-from stream.growth import begun_with_key
+from stream.growth import begun_with
 from stream.plurals import count_of
 from stream.pseudonyms import PseudonymsError
 from stream.recovery import Cause, Found, Plan, plan
@@ -104,7 +104,7 @@ def look_at_partitions(
     topic, group = settings.input_topic, settings.group_id
     its_id = topic_id(admin, topic, _CALL_S)
     marks = [store.mark(each) for each in range(count)]
-    begun_with = cast("bytes | None", store.client.get(begun_with_key(store, its_id)))
+    begun = begun_with(store, its_id)
     asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, each) for each in range(count)])
     answer = admin.list_consumer_group_offsets([asked], request_timeout=_CALL_S)[group].result()
     offsets = {each.partition: int(each.offset) for each in answer.topic_partitions if each.offset >= 0}
@@ -113,7 +113,7 @@ def look_at_partitions(
         start, end = reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=_CALL_S)
         committed = offsets.get(partition)
         # as stream.growth.was_added decides, which keeps the number besides
-        added = bool(offsets) if begun_with is None else partition >= int(begun_with)
+        added = bool(offsets) if begun is None else partition >= begun
         found = Found(its_id, mark, committed, start, end, added=added and mark is None and committed is None)
         standings.append(Standing(partition, found, plan(found, settings.start_from)))
     return standings

@@ -50,15 +50,23 @@ def was_added(admin: AdminClient, store: WindowStore, topic_id: str, partition: 
         KafkaException: the group's offsets are not to be had.
         redis.RedisError: Redis does not answer.
     """
-    key = begun_with_key(store, topic_id)
-    if store.client.get(key) is None and not _has_begun(admin, store, range(count), call_s):
-        store.client.set(key, count, nx=True)
-    begun_with = cast("bytes | None", store.client.get(key))
-    return begun_with is None or partition >= int(begun_with)
+    if begun_with(store, topic_id) is None and not _has_begun(admin, store, range(count), call_s):
+        store.client.set(_begun_with_key(store, topic_id), count, nx=True)
+    begun = begun_with(store, topic_id)
+    return begun is None or partition >= begun
 
 
-def begun_with_key(store: WindowStore, topic_id: str) -> str:
-    """Return the key of the number of partitions that a group began with."""
+def begun_with(store: WindowStore, topic_id: str) -> int | None:
+    """Return the number of partitions that a group began with, ``None`` where Redis does not know it.
+
+    Raises:
+        redis.RedisError: Redis does not answer.
+    """
+    found = cast("bytes | None", store.client.get(_begun_with_key(store, topic_id)))
+    return None if found is None else int(found)
+
+
+def _begun_with_key(store: WindowStore, topic_id: str) -> str:
     return f"tenfold:{{{store.group_id}:{store.topic}}}:{topic_id}:partitions"
 
 

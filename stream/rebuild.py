@@ -24,7 +24,7 @@ from confluent_kafka.admin import AdminClient
 from models.spec import BundleSpec
 from models.window import Ints, Windows
 from stream.errors import TenfoldError
-from stream.growth import was_added
+from stream.growth import begun_with, was_added
 from stream.held_windows import HeldWindows, WindowsMovedError
 from stream.history import History
 from stream.merged_log import Events, Range, read_merged
@@ -81,8 +81,10 @@ class Rebuild:
         ranges = [self._range(position, its_id, len(committed)) for position in committed]
         held = {each.partition: self._begin(each.partition, its_id, len(ranges)) for each in ranges}
         events, from_others = (dict.fromkeys(held, 0) for _ in range(2))
+        archived = 0
         progress = Progress(log, "rebuilding windows", of=sum(each.end - each.begin for each in ranges))
-        for chunk, homes in self._events(ranges, its_id, len(committed)):
+        for chunk, homes, is_archived in self._events(ranges, its_id, len(committed)):
+            archived += len(homes) if is_archived else 0
             for partition in np.unique(homes).tolist():
                 mine = chunk.take(np.flatnonzero(homes == partition))
                 with _noticing_scorers(partition):
@@ -100,19 +102,22 @@ class Rebuild:
                 "catch up first, or these are scored without history and stay out of their users' windows",
                 extra={"events": sum(waiting.values())},
             )
-        if self.history is not None and self.store.pseudonyms.keys and any(from_others.values()):
+        begun = begun_with(self.store, its_id)
+        may_have_moved = any(from_others.values()) or begun is None or len(committed) > begun
+        if archived and self.store.pseudonyms.keys and may_have_moved:
             log.warning(
-                "users have moved to other partitions, and what the archive has of them from before the logs stays on "
-                "the old ones: a pseudonym does not say where its user is placed (docs/pseudonyms.md)",
-                extra={"events_in_the_logs": sum(from_others.values())},
+                "what the archive has from before the logs is on the partitions where it was archived, since a "
+                "pseudonym does not say where its user is placed: the windows of users who moved when partitions were "
+                "added begin with the logs (docs/pseudonyms.md)",
+                extra={"archived": archived, "events_of_users_who_moved": sum(from_others.values())},
             )
         return [
             Rebuilt(partition, before, before, events[partition], from_others[partition], waiting[partition])
             for partition, before in ((each.partition, offset_of(each)) for each in committed)
         ]
 
-    def _events(self, ranges: Sequence[Range], its_id: str, count: int) -> Iterator[tuple[Events, Ints]]:
-        """Yield events, users named as their windows are, each with the partition that its user is on now.
+    def _events(self, ranges: Sequence[Range], its_id: str, count: int) -> Iterator[tuple[Events, Ints, bool]]:
+        """Yield events, users named as their windows are, each with its user's partition now, and if they are archived.
 
         First what the archive has from before the logs, a partition after the other, then the logs as one. Nobody can
         say where a pseudonym would be placed: what the archive has of it goes to the partition that it was read on.
@@ -123,9 +128,9 @@ class Rebuild:
                 for past in self.history(partition, its_id, begin):
                     here = np.full(len(past.users), partition)
                     chunk = Events(np.zeros_like(here), here, _objects(past.users), past.records)
-                    yield chunk, here if pseudonyms.keys else self._homes(chunk, count)
+                    yield chunk, here if pseudonyms.keys else self._homes(chunk, count), True
         for chunk in read_merged(self.reader, self.settings.input_topic, self.settings.input_framing, ranges):
-            yield chunk._replace(users=_objects(pseudonyms.of(chunk.users.tolist()))), self._homes(chunk, count)
+            yield chunk._replace(users=_objects(pseudonyms.of(chunk.users.tolist()))), self._homes(chunk, count), False
 
     def _range(self, position: TopicPartition, its_id: str, count: int) -> Range:
         """Return what of a log has been scored; where there is no offset, what the next scorer would not score."""

@@ -17,7 +17,7 @@ from stream.pseudonyms import Pseudonyms
 from tests.archivers import Archiving
 from tests.oracle import Expected, judge, read_topic, replay, wrong_windows
 from tests.scorers import Deployment, Scorer
-from tests.topics import Topics
+from tests.topics import Topics, grow
 from tests.traffic import produce, traffic
 from training.archive import Kind
 
@@ -147,6 +147,37 @@ def test_an_archive_under_pseudonyms_gives_the_windows_that_one_in_clear_gives(
     assert found["complete"]
     its_name = archiving.pseudonyms.of([erased.encode()])[0].decode()
     assert its_name not in {row["user_id"] for kind in archiving.topics for row in archiving.read(kind)}
+
+
+def test_a_rebuild_under_keys_says_that_archived_users_stay_where_they_were_once_partitions_were_added(
+    deployment: Deployment, archiving: Archiving
+) -> None:
+    """Also where the logs have nothing left of those who moved, or Redis has lost how many partitions there were."""
+    key = "0a" * 32
+    archiving.pseudonyms = Pseudonyms((bytes.fromhex(key),))
+    deployment.settings["TENFOLD_PSEUDONYM_KEYS"] = archiving.settings["PSEUDONYM_KEYS"] = key
+    produce(deployment.bootstrap, deployment.input_topic, traffic(600, users=50, seed=1, bad_share=0))
+    scored(deployment)
+    archiver = archiving.archiver("--max-rows", "100")
+    archiving.wait_until_archived([archiver])
+    assert archiver.stop() == 0
+    admin = AdminClient({"bootstrap.servers": deployment.bootstrap})
+    ends = {each.partition(): each.offset() + 1 for each in read_topic(deployment.bootstrap, deployment.input_topic)}
+    cut = [TopicPartition(deployment.input_topic, partition, end) for partition, end in ends.items()]
+    for deleted in admin.delete_records(cut).values():
+        deleted.result(30)
+
+    def warned() -> bool:
+        command = [sys.executable, "-m", "stream", "reset", "--rebuild"]
+        done = subprocess.run(command, env=deployment.environment(), capture_output=True, text=True, check=True)
+        return "is on the partitions where it was archived" in done.stderr
+
+    assert not warned(), "nobody has moved"
+    grow(admin, deployment.input_topic, 5)
+    assert warned()
+    with redis.Redis.from_url(deployment.redis_url) as client:
+        client.flushall()
+    assert warned()
 
 
 def tags_of(archiving: Archiving) -> list[str]:
