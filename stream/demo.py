@@ -82,7 +82,7 @@ def run_demo(plan: DemoPlan, view: View, stop: threading.Event, keys: Keys = no_
         DemoError: a part does not start, ends early or does not answer.
     """
     with ExitStack() as parts:
-        directory = Path(parts.enter_context(TemporaryDirectory(prefix="tenfold-demo-")))
+        directory = Path(parts.enter_context(TemporaryDirectory(prefix="tenfold-demo-", dir=demo_parts.place())))
         threshold = demo_parts.threshold()
         settings, what = _start_parts(parts, directory)
         scorer = parts.enter_context(demo_parts.scorer(settings, directory))

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import gettempdir
 from threading import Thread
 from typing import NamedTuple
 
@@ -57,6 +58,14 @@ def broker(topics: tuple[str, ...]) -> Iterator[str]:
         yield f"{node.host}:{node.port}"
     finally:
         handle.close()
+
+
+def place() -> str | None:
+    """Return where the demo's directory goes: None, where temporary files do, unless a socket there had too long a name.
+
+    A socket's path has 104 bytes at most, of which its name and that of the demo's directory take 33.
+    """
+    return None if len(os.fsencode(gettempdir())) <= 70 else "/tmp"  # noqa: S108 - what is made in it is new, and the user's
 
 
 @contextmanager

@@ -150,9 +150,11 @@ def test_a_killed_demo_leaves_nothing_running(tmp_path: Path) -> None:
 
 
 def test_seconds_end_the_demo(tmp_path: Path) -> None:
+    deep = tmp_path / "no-socket-can-have-a-name-as-long-as-this-one-is" / "where-temporary-files-go"
+    deep.mkdir(parents=True)
     begun = time.monotonic()
     asked = ["--seconds", "8", "--events", "100000", "--json"]
-    ran = subprocess.run([*DEMO, *asked], env=environment(tmp_path), capture_output=True, timeout=120, check=False)
+    ran = subprocess.run([*DEMO, *asked], env=environment(deep), capture_output=True, timeout=120, check=False)
 
     assert ran.returncode == 0, ran.stderr
     assert 8 <= json.loads(ran.stdout)["seconds"] < time.monotonic() - begun

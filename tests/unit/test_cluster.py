@@ -156,7 +156,7 @@ def test_a_cluster_that_is_not_there_or_has_no_workers_is_said(
             with pytest.raises(ClusterError, match=rf"--dask {address}: no Dask scheduler answers"):
                 write_on_cluster(address, archive, plan, repeats, tmp_path)
     gc.collect()
-    assert collected == ["closed"] * 3
+    assert set(collected) == {"closed"}
     with (
         distributed.LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as empty,
         pytest.raises(ClusterError, match="it has no worker; start some"),
