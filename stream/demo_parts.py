@@ -61,7 +61,7 @@ def broker(topics: tuple[str, ...]) -> Iterator[str]:
 
 
 def place() -> str | None:
-    """Return where the demo's directory goes: None, where temporary files do, unless a socket there had too long a name.
+    """Return where the demo's directory goes: None for the usual place, unless a socket there had too long a name.
 
     A socket's path has 104 bytes at most, of which its name and that of the demo's directory take 33.
     """
