@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.features import NIGHT_BEGINS, NIGHT_ENDS
+from stream.plurals import count_of
 
 #: Payments on a card, as many as in a window; and its lines, with a frame and two reasons.
 PAYMENTS = 10
@@ -50,7 +51,7 @@ def card(user: str, payments: Sequence[Payment], reasons: Sequence[str]) -> Pane
         table.add_row("")
     said = [f"{word} {reason}" for word, reason in zip(("because", "and"), reasons, strict=False)]
     lines = [Text(line, no_wrap=True, overflow="ellipsis") for line in (*said, "", "")[:_REASONS]]
-    title = f"the last {len(payments)} payments of {user}" if user else "nobody has been flagged yet"
+    title = f"the last {count_of(len(payments), 'payment')} of {user}" if user else "nobody has been flagged yet"
     return Panel(Group(table, *lines), title=title, title_align="left", width=WIDTH, height=HEIGHT)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from stream.contract import FraudScore
 from stream.demo_card import PAYMENTS, Payment
 from stream.demo_traffic import DemoRecord
+from stream.plurals import count_of
 
 #: Scores, and flagged ones, that are kept to be shown.
 SHOWN = 16
@@ -181,16 +182,16 @@ class Tally:
 def summary_lines(summary: Summary) -> Iterable[str]:
     """Yield the summary for a person."""
     s = summary
-    yield f"{s.events:,} events, {s.scores:,} scores ({s.full_windows:,} on a full window), {s.seconds:.0f} s"
+    scores = f"{count_of(s.scores, 'score')} ({s.full_windows:,} on a full window)"
+    yield f"{count_of(s.events, 'event')}, {scores}, {s.seconds:.0f} s"
+    missed = f"of {count_of(s.frauds, 'fraud')} {s.frauds_missed:,} went unflagged"
     if s.flagged:
-        yield (
-            f"{s.flagged:,} flagged, {s.flagged_frauds:,} of them frauds ({s.flagged_frauds / s.flagged:.0%}); "
-            f"of {s.frauds:,} frauds {s.frauds_missed:,} went unflagged"
-        )
+        share = f"{s.flagged_frauds / s.flagged:.0%}"
+        yield f"{s.flagged:,} flagged, {s.flagged_frauds:,} of them frauds ({share}); {missed}"
     else:
-        yield f"none flagged; of {s.frauds:,} frauds {s.frauds_missed:,} went unflagged"
+        yield f"none flagged; {missed}"
     reasons = ", ".join(f"{count} {reason}" for reason, count in s.dead_letters_by_reason.items())
-    yield f"{s.dead_letters:,} dead letters" + (f": {reasons}" if reasons else "")
+    yield count_of(s.dead_letters, "dead letter") + (f": {reasons}" if reasons else "")
     yield f"history at {s.history_events_per_second:,.0f} events/s, live at {s.live_events_per_second:,.0f} events/s"
     if s.latency_p50_ms is not None and s.latency_p99_ms is not None:
         yield f"from sent to score read, live: p50 {s.latency_p50_ms:.1f} ms, p99 {s.latency_p99_ms:.1f} ms"

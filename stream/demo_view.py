@@ -11,6 +11,7 @@ from rich.text import Text
 
 from stream.demo_card import HEIGHT, WIDTH, card
 from stream.demo_tally import SHOWN, Phase, Seen, Tally
+from stream.plurals import count_of
 
 _PHASES = {"history": "loading a history", "live": "live"}
 _RECENT = 1000  # scores whose latency is shown
@@ -51,7 +52,8 @@ class LineView(SilentView):
         latency = tally.latency_ms(50, _RECENT)
         self._console.print(
             f"{phase:<8}{tally.events:>8,} sent {tally.scores:>8,} scored {tally.flagged:>6,} flagged"
-            f" {tally.reasons.total():>5,} dead letters" + (f"   p50 {latency:.1f} ms" if latency is not None else ""),
+            f" {count_of(tally.reasons.total(), 'dead letter'):>18}"
+            + (f"   p50 {latency:.1f} ms" if latency is not None else ""),
             highlight=False,
             soft_wrap=True,
         )
@@ -123,13 +125,13 @@ def _head(tally: Tally, phase: Phase, events: int, width: int, *, paused: bool) 
     bar = Table.grid()  # a bar by itself does not end its line
     bar.add_row(ProgressBar(total=events, completed=tally.answered, width=min(width - 1, 100)))
     second = Text.assemble(
-        f"{tally.scores:,} scores   {tally.flagged:,} flagged   frauds: ",
+        f"{count_of(tally.scores, 'score')}   {tally.flagged:,} flagged   frauds: ",
         (f"{tally.flagged_frauds:,} caught", "green"),
         ", ",
         (f"{tally.frauds - tally.flagged_frauds:,} missed", "red"),
     )
     dead = ", ".join(f"{count} {reason}" for reason, count in sorted(tally.reasons.items()))
-    third = Text(f"{tally.reasons.total():,} dead letters" + (f": {dead}" if dead else ""))
+    third = Text(count_of(tally.reasons.total(), "dead letter") + (f": {dead}" if dead else ""))
     what_keys_do = "space goes on, q ends" if paused else "space pauses, q ends"
     keys = Text(f"! is flagged, a score above {tally.threshold:.3g}   {what_keys_do}", style="dim")
     lines = [first, second, third, keys]

@@ -1,6 +1,7 @@
 """What the gate decided, as lines for a person."""
 
 from models.decisions import Comparison, Decision, Measured, Outcome
+from stream.plurals import count_of
 
 _OUTCOMES: dict[Outcome, str] = {
     "passed": "not worse than",
@@ -24,8 +25,8 @@ def decision_lines(decision: Decision) -> list[str]:
 
 
 def _comparison_lines(comparison: Comparison) -> list[str]:
-    days = f"on {comparison.first_day} to {comparison.last_day}, {comparison.payments:,} payments"
-    cards = f"{comparison.frauds:,} frauds of {comparison.defrauded_cards:,} cards"
+    days = f"on {comparison.first_day} to {comparison.last_day}, {count_of(comparison.payments, 'payment')}"
+    cards = f"{count_of(comparison.frauds, 'fraud')} of {count_of(comparison.defrauded_cards, 'card')}"
     return [
         f"{days}, {cards}; intervals of {comparison.level:.0%}",
         *(_measure_line(name, each) for name, each in comparison.measures.items()),

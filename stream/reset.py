@@ -26,6 +26,7 @@ from stream.clients import common_config, open_client, reader_config
 from stream.errors import TenfoldError, UsageError
 from stream.history import open_history
 from stream.merged_log import READER_CONFIG
+from stream.plurals import count_of
 from stream.rebuild import Rebuild, Rebuilt, offset_of
 from stream.settings import Settings
 from stream.window_store import WindowStore
@@ -135,8 +136,8 @@ class Reset:
         description = self.admin.describe_consumer_groups([group], request_timeout=_CALL_S)[group].result()
         if description.members:
             raise ResetError(
-                f"group {group} has {len(description.members)} running scorers: stop them, and wait until a killed "
-                "one's session has timed out"
+                f"group {group} has {count_of(len(description.members), 'running scorer')}: stop what runs, and wait "
+                "until a killed one's session has timed out"
             )
 
     def _committed(self) -> Sequence[TopicPartition]:

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stream.plurals import count_of
 from training.archive import IMPORT, SCHEMAS, Archive, FileName, Kind
 from training.archive_names import NAMED_UNDER, OWNERS, UnknownKeysError, generation_of, known, under_newest
 
@@ -112,7 +113,7 @@ class StoredFile:
             return pa.nulls(len(rows), field.type)
         column = rows.column(field.name)
         if column.null_count and not field.nullable:
-            raise ValueError(f"{field.name} is null in {column.null_count} rows")
+            raise ValueError(f"{field.name} is null in {count_of(column.null_count, 'row')}")
         return column
 
 

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stream.contract import MAX_AMOUNT
+from stream.plurals import count_of
 
 _NO_LATER_THAN_MS = 253_402_300_799_999  # the last of the year 9999
 
@@ -44,7 +45,7 @@ def read_columns(path: Path, needed: Mapping[str, "Column"], optional: Mapping[s
     for name in needed:
         if table[name].null_count:
             raise TrainingDataError(
-                f"{path} has {table[name].null_count:,} rows without {name}, the first is row "
+                f"{path} has {count_of(table[name].null_count, 'row')} without {name}, the first is row "
                 f"{_first(pc.is_null(table[name]))}: leave them out"
             )
     return pa.table({name: kind(table[name], f"{path}: {name}") for name, kind in kinds.items()})

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import redis
 
 from stream.errors import TenfoldError, UsageError
+from stream.plurals import count_of
 from stream.progress import Counted, nobody
 from stream.redis_client import Client
 from stream.settings import Settings
@@ -150,14 +151,15 @@ def report_lines(erased: Erased) -> list[str]:
     """Return what to tell a person."""
     would = "would be " if erased.dry_run else ""
     lines = [
-        f"{topic}: {swept.rows:,} rows {would}removed; of {swept.files:,} files {swept.rewritten:,} {would}rewritten, "
+        f"{topic}: {count_of(swept.rows, 'row')} {would}removed; "
+        f"of {count_of(swept.files, 'file')} {swept.rewritten:,} {would}rewritten, "
         f"{swept.removed:,} that held nobody else {would}removed"
         for topic, swept in erased.topics.items()
     ]
     tables = erased.profile_tables
     lines += [
         f"tables of profiles: {tables.removed:,} of {tables.files:,} {would}removed",
-        f"Redis: {erased.profiles:,} profiles and {erased.windows:,} windows {would}removed",
+        f"Redis: {count_of(erased.profiles, 'profile')} and {count_of(erased.windows, 'window')} {would}removed",
     ]
     if erased.dry_run:
         lines.append("nothing was changed")
@@ -165,6 +167,6 @@ def report_lines(erased: Erased) -> list[str]:
         lines.append("a second look found nothing")
     else:
         left = erased.left._asdict().items()
-        found = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in left if count)
+        found = ", ".join(count_of(count, what.replace("_", " ").removesuffix("s")) for what, count in left if count)
         lines.append(f"a second look found {found}: see that nothing writes, and run it again (docs/erasure.md)")
     return [*lines, "", "Not erased by this command:", *(f"- {what}" for what in NOT_ERASED)]

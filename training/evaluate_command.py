@@ -12,6 +12,7 @@ from typing import Any
 from models.bundle import BundleError, LoadedBundle, load_bundle
 from models.spec import BundleSpec
 from stream.errors import TenfoldError, UsageError
+from stream.plurals import count_of
 from stream.progress import Counted, nobody
 from stream.settings import Settings
 from training.archive import Archive
@@ -100,7 +101,7 @@ def summary(spec: BundleSpec, metrics: Mapping[str, Any]) -> str:
     seen = "" if not metrics["seen_in_training"] else f"\n{SEEN_IN_TRAINING}\n"
     return f"""# {spec.model_version}, {first} to {last}
 
-{metrics["n"]:,} payments, {metrics["frauds"]:,} of them frauds by the labels that are known. The threshold is
+{count_of(metrics["n"], "payment")}, {metrics["frauds"]:,} of them frauds by the labels that are known. The threshold is
 {spec.threshold:.4f}.
 {seen}
 {measured(metrics)}

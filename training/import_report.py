@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from stream.plurals import count_of
 from training.import_history import Imported
 from training.import_rules import EXPECTED
 
@@ -10,13 +11,14 @@ _SHOWN = 40  # characters of a value
 
 def summary_lines(imported: Imported, to: str, columns: Mapping[str, str]) -> list[str]:
     """Return what is printed in the end; ``columns`` are the files' for each field."""
+    labels, files = count_of(imported.labels, "label"), count_of(imported.files, "file")
     lines = [
-        f"{imported.transactions:,} payments from {imported.first} to {imported.last}",
-        f"{imported.frauds:,} of them frauds, {imported.labels:,} labels; {imported.files:,} files in {to}",
+        f"{count_of(imported.transactions, 'payment')} from {imported.first} to {imported.last}",
+        f"{imported.frauds:,} of them frauds, {labels}; {files} in {to}",
     ]
     refused = sum(imported.refused.values())
     if refused:
-        lines.append(f"{refused:,} rows were refused:")
+        lines.append(f"{count_of(refused, 'row')} refused:")
     for reason, count in imported.refused.most_common():
         lines.append(f"  {count:,}: {refused_as_told(imported, reason, columns)}")
     return lines

@@ -19,6 +19,7 @@ from models.context import ProfileDefinition
 from models.spec import BundleSpec
 from stream import health, logs
 from stream.errors import TenfoldError, UsageError
+from stream.plurals import count_of
 from stream.redis_client import connect
 from stream.settings import Settings
 from training.archive import open_archive
@@ -90,17 +91,19 @@ def wait_and_publish(publisher: Publisher, day: date, stop: threading.Event, *, 
 def built_lines(built: Built) -> list[str]:
     """Return what to tell of a table."""
     summary = built.summary
+    merchants, users = count_of(built.merchants, "merchant"), count_of(built.users, "user")
+    transactions, labels = count_of(summary.transactions, "transaction"), count_of(summary.labels, "label")
     lines = [
-        f"profiles of {built.merchants:,} merchants and {built.users:,} users as of {built.day}: {built.url}",
-        f"out of {summary.transactions:,} transactions and {summary.labels:,} labels, {summary.frauds:,} frauds known",
+        f"profiles of {merchants} and {users} as of {built.day}: {built.url}",
+        f"out of {transactions} and {labels}, {count_of(summary.frauds, 'fraud')} known",
     ]
     unused = {
-        "transaction ids that were there before": summary.repeated_transactions,
-        "labels of unknown transactions": summary.labels_of_unknown,
-        "labels that contradict one before, and count instead": summary.contradicting_labels,
-        "labels that repeat one before": summary.repeated_labels,
+        ("transaction", "under an id that was there before"): summary.repeated_transactions,
+        ("label", "of unknown transactions"): summary.labels_of_unknown,
+        ("label", "contradicting one before, and counting instead"): summary.contradicting_labels,
+        ("label", "repeating one before"): summary.repeated_labels,
     }
-    lines += [f"{count:,} {what}" for what, count in unused.items() if count]
+    lines += [f"{count_of(count, noun)} {which}" for (noun, which), count in unused.items() if count]
     if not summary.labels:
         lines.append("no label has landed: every fraud rate is 0 or as old as the last labels")
     return lines
@@ -109,8 +112,9 @@ def built_lines(built: Built) -> list[str]:
 def done_lines(done: Done) -> list[str]:
     """Return what to tell of a table that was published."""
     published = done.published
+    held = f"Redis has {count_of(published.tables, 'table')}"
     what = "published" if published.written else "had been published already"
-    return [*built_lines(done.built), f"{what} as version {published.version}; Redis has {published.tables} tables"]
+    return [*built_lines(done.built), f"{what} as version {published.version}; {held}"]
 
 
 def built_as_dict(built: Built) -> dict[str, object]:

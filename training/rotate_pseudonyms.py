@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stream.errors import UsageError
+from stream.plurals import count_of
 from stream.progress import Counted, nobody
 from training.archive import Archive, FileName
 from training.archive_names import NAMED_UNDER, named, stored_schema
@@ -105,12 +106,12 @@ def report_lines(rotated: Rotated) -> list[str]:
     """Return what to tell a person."""
     found = {**rotated.topics, "tables of profiles": rotated.profile_tables}
     lines = [
-        f"{what}: {each.rewritten:,} of {each.files:,} files brought under the newest key"
+        f"{what}: {each.rewritten:,} of {count_of(each.files, 'file')} brought under the newest key"
         for what, each in found.items()
     ]
     if rotated.unfinished_files:
         lines.append(
-            f"{rotated.unfinished_files:,} half-written files may hold older names: `tenfold archive compact` removes "
-            "them once they are a day old"
+            f"{count_of(rotated.unfinished_files, 'half-written file')} may hold older names: "
+            "`tenfold archive compact` removes what is half-written once it is a day old"
         )
     return lines

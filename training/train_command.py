@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stream.errors import TenfoldError, UsageError
+from stream.plurals import count_of
 from stream.progress import Counted
 from stream.settings import Settings
 from training.options import day, zone
@@ -157,7 +158,7 @@ def _told_by(say: Callable[[str], None]) -> Counted:
     def tell(more: int) -> None:
         nonlocal replayed
         replayed += more
-        say(f"Replayed {replayed} partitions")
+        say(f"Replayed {count_of(replayed, 'partition')}")
 
     return tell
 

@@ -16,6 +16,7 @@ import pandas as pd
 from models.features import PRESETS
 from models.lstm import build_lstm_model
 from models.window import SEQUENCE_LENGTH, WINDOW_MAX_AGE_MS
+from stream.plurals import count_of
 from training.columns import TrainingDataError
 from training.dataset import Split, read_history
 from training.dataset import split as split_history
@@ -108,7 +109,7 @@ def train(
     say("Loading transaction sequences…")
     history = read_history(data)
     if history.strange_labels:
-        say(f"{history.strange_labels:,} labels are of transactions that are not in transactions.parquet")
+        say(f"{count_of(history.strange_labels, 'label')} of transactions that are not in transactions.parquet")
     say("Preparing sequences…")
     dataset = split_history(
         history,

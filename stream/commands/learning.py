@@ -10,6 +10,7 @@ import typer
 
 from stream.commands.options import ArchiveUrl, Json
 from stream.commands.shown import counted
+from stream.plurals import count_of
 
 Preset = Literal["baseline", "default"]
 Split = Literal["time", "rows"]
@@ -145,18 +146,21 @@ def backtest(
 
     settings = load()
     source = archive_of(archive, settings)
-    with counted("payments scored") as progress:
+    with counted("payment", "scored") as progress:
         done = run(source, settings, model, first, until, out, time.monotonic, progress)
     if as_json:
         typer.echo(json.dumps(done))
         return
-    typer.echo(f"{done['events']:,} payments, {done['anomalies']:,} flagged, {done['events_per_second']:,} a second")
+    typer.echo(
+        f"{count_of(done['events'], 'payment')}, {done['anomalies']:,} flagged, {done['events_per_second']:,} a second"
+    )
     typer.echo(f"{done['labelled']:,} of them labelled, {done['frauds']:,} as fraud, in {out}")
     if done["not_scorable"]:
         typer.echo(f"{done['not_scorable']:,} more were left out: the model has no finite answer to them")
     if done["days_without_events"]:
         typer.echo(
-            f"{done['days_without_events']:,} days of the range have no payment: are files of the archive missing?"
+            f"{count_of(done['days_without_events'], 'day')} of the range without a payment: are files of the archive "
+            "missing?"
         )
 
 
@@ -191,7 +195,7 @@ def evaluate(
 
     settings = load()
     source = archive_of(archive, settings)
-    with counted("partitions replayed") as progress:
+    with counted("partition", "replayed") as progress:
         told = run(source, settings, model, first, until, out, alert_budget, progress)
     if as_json:
         typer.echo(json.dumps(told))

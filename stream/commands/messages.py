@@ -135,7 +135,7 @@ def send(
             except OSError as error:
                 raise TenfoldError(f"{file} cannot be read: {error.strerror}") from None
             filled = {}
-        progress = stack.enter_context(counted("lines"))
+        progress = stack.enter_context(counted("line"))
         done = send_lines(settings, kind, lines, now_ms, complain, progress)
     if done.sent and filled:
         done.filled = filled
@@ -169,7 +169,7 @@ def explain(
 
     settings = load()
     found: list[dict[str, Any]] = []
-    with counted("records") as progress:
+    with counted("record") as progress:
         if archive is None:
             from stream.explain_topic import NotKeptError, told_from_topics
 

@@ -9,6 +9,7 @@ import typer
 
 from stream.commands.options import ArchiveUrl, Json
 from stream.commands.shown import counted
+from stream.plurals import count_of
 
 ProfilesUrl = Annotated[
     str | None,
@@ -60,13 +61,13 @@ def archive_compact(
 
     settings = load()
     source = archive_of(archive, settings)
-    with counted("files looked at") as progress:
+    with counted("file", "looked at") as progress:
         compacted = compact_all(settings, source, day.date() if day else None, progress)
     if as_json:
         typer.echo(json.dumps({topic: each._asdict() for topic, each in compacted.items()}))
         return
     for topic, each in compacted.items():
-        typer.echo(f"{topic}: {each.before:,} files are {each.after:,} now")
+        typer.echo(f"{topic}: {count_of(each.before, 'file')} before, {each.after:,} now")
 
 
 def archive_rotate_pseudonyms(archive: ArchiveUrl = None, profiles: ProfilesUrl = None, as_json: Json = False) -> None:
@@ -85,7 +86,7 @@ def archive_rotate_pseudonyms(archive: ArchiveUrl = None, profiles: ProfilesUrl 
     settings = load()
     source = archive_of(archive, settings)
     tables = tables_for(profiles, source)
-    with counted("files looked at") as progress:
+    with counted("file", "looked at") as progress:
         rotated = rotate_pseudonyms.rotate(source, list(kinds_of(settings)), tables, progress)
     typer.echo(json.dumps(rotated.as_dict()) if as_json else "\n".join(rotate_pseudonyms.report_lines(rotated)))
 
@@ -128,7 +129,7 @@ def import_history(
     plan = plan_of(files, maps, label, label_delay, timezone, partitions, settings, label_all=label_all)
     place = open_archive(to, settings.pseudonyms)
     place.refuse_file()
-    with counted("rows read", line_each=1_000_000) as progress:
+    with counted("row", "read", line_each=1_000_000) as progress:
         imported = run(plan, place, settings, reject, progress)
     if as_json:
         typer.echo(json.dumps(imported.as_dict()))
@@ -160,7 +161,7 @@ def erase_user(
     settings = load()
     source = archive_of(archive, settings)
     tables = tables_for(profiles, source)
-    with connect(settings) as client, counted("files looked at") as progress:
+    with connect(settings) as client, counted("file", "looked at") as progress:
         erased = erase_command.erase_user(settings, source, tables, client, user, progress, dry_run=dry_run)
     typer.echo(json.dumps(erased.as_dict()) if as_json else "\n".join(erase_command.report_lines(erased)))
     if not (erased.dry_run or erased.complete):

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from stream.commands.options import Json
+from stream.plurals import count_of
 
 
 def score() -> None:
@@ -35,7 +36,6 @@ def topics_create(
 
     Example: tenfold topics create --partitions 12 --replication 3
     """
-    from stream.plurals import count_of
     from stream.settings import load
     from stream.topics import create_topics
 
@@ -88,7 +88,8 @@ def reset(
             return
         for part in rebuilt:
             typer.echo(
-                f"partition {part.partition}: {part.events:,} events, {part.from_others:,} from other partitions"
+                f"partition {part.partition}: {count_of(part.events, 'event')}, {part.from_others:,} from other "
+                "partitions"
             )
         return
     if rebuild:

@@ -2,9 +2,10 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from stream.plurals import count_of
 from stream.progress import Counted, nobody
 
 _EVERY_S = 0.1
@@ -23,18 +24,22 @@ def at_work(doing: str) -> Iterator[None]:
 
 
 @contextmanager
-def counted(what: str, *, line_each: int | None = None) -> Iterator[Counted]:
-    """Give a function that is told how many more are done: on a terminal it shows how many there are by now.
+def counted(noun: str, done: str = "", *, line_each: int | None = None) -> Iterator[Counted]:
+    """Give a function that is told how many more are ``done``: on a terminal it shows how many there are by now.
 
-    Elsewhere it is silent, or prints a line for each ``line_each`` of them.
+    Elsewhere it is silent, or prints a line for each ``line_each`` of them. ``noun`` is one of them.
     """
+
+    def told(count: int) -> str:
+        return f"{count_of(count, noun)} {done}".rstrip()
+
     if not sys.stderr.isatty():
-        yield nobody if line_each is None else _printing(what, line_each)
+        yield nobody if line_each is None else _printing(told, line_each)
         return
     from rich.console import Console
 
     count, drawn_at = 0, 0.0
-    with Console(stderr=True).status(f"0 {what}") as status:
+    with Console(stderr=True).status(told(0)) as status:
 
         def draw(more: int) -> None:
             nonlocal count, drawn_at
@@ -42,18 +47,18 @@ def counted(what: str, *, line_each: int | None = None) -> Iterator[Counted]:
             now = time.monotonic()
             if now - drawn_at >= _EVERY_S:
                 drawn_at = now
-                status.update(f"{count:,} {what}")
+                status.update(told(count))
 
         yield draw
 
 
-def _printing(what: str, line_each: int) -> Counted:
+def _printing(told: Callable[[int], str], line_each: int) -> Counted:
     count = 0
 
     def print_line(more: int) -> None:
         nonlocal count
         before, count = count, count + more
         if count // line_each > before // line_each:
-            print(f"{count:,} {what}", file=sys.stderr, flush=True)
+            print(told(count), file=sys.stderr, flush=True)
 
     return print_line

@@ -10,6 +10,7 @@ import typer
 from stream.commands.options import Json
 from stream.commands.shown import counted
 from stream.errors import UsageError
+from stream.plurals import count_of
 
 
 def demo(
@@ -81,17 +82,18 @@ def simulate(
         from stream.settings import load
 
         settings = load()
-        with counted("payments sent") as progress:
+        with counted("payment", "sent") as progress:
             written = to_kafka(users, days, seed, settings, rate, progress, backdate=backdate)
         places = f"topics {settings.input_topic} and {settings.labels_topic}"
     else:
         if rate is not None or backdate:
             raise UsageError("--rate and --backdate are for --to kafka: files are written as fast as it goes")
-        with counted("payments simulated") as progress:
+        with counted("payment", "simulated") as progress:
             written = to_directory(users, days, seed, Path(to), progress)
         places = f"{to}/transactions.parquet and {to}/labels.parquet"
     if as_json:
         typer.echo(json.dumps(written._asdict()))
         return
-    typer.echo(f"{written.transactions:,} payments, {written.frauds:,} of them frauds, {written.labels:,} verdicts")
+    payments, verdicts = count_of(written.transactions, "payment"), count_of(written.labels, "verdict")
+    typer.echo(f"{payments}, {written.frauds:,} of them frauds, {verdicts}")
     typer.echo(f"in {places}")

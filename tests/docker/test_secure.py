@@ -135,7 +135,7 @@ def test_a_user_is_erased_by_a_role_that_can_only_find_and_remove(stack: Stack) 
     block = the_block("docs/compose.md", "erase ID")
     report = stack.types(block.script.replace("erase ID", f"erase {PAYMENT['user_id']}"))
 
-    for found in ("transactions: 1 rows removed", "fraud-scores: 1 rows removed", "and 1 windows removed"):
+    for found in ("transactions: 1 row removed", "fraud-scores: 1 row removed", "and 1 window removed"):
         assert found in report
     assert "a second look found nothing" in report
     assert [each["State"] for each in stack.containers("archiver")] == ["running"]

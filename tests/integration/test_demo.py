@@ -107,7 +107,7 @@ def test_space_pauses_on_a_terminal_which_counts_for_nothing_and_q_ends_it(tmp_p
     try:
         until(" scores ")
         begun = time.monotonic()
-        until(" payments of user-")
+        until(" of user-")
         until("latency p50")  # of the live part
         os.write(ours, b" ")
         until("space goes on")

@@ -234,7 +234,7 @@ def test_what_may_still_hold_the_user_is_no_success(place: Place) -> None:
     told = place.run(ERASED)
 
     assert told.returncode == 1
-    assert "a second look found 1 unfinished files" in told.stdout
+    assert "a second look found 1 unfinished file" in told.stdout
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,7 @@ def test_a_running_group_is_not_moved(deployment: Deployment) -> None:
     scorer = deployment.scorer().wait_until_ready()
     refused = reset(deployment, "--to-earliest")
     assert refused.returncode == 1
-    assert "has 1 running scorers: stop them" in refused.stderr
+    assert "has 1 running scorer: stop what runs" in refused.stderr
     assert "Traceback" not in refused.stderr
     scorer.stop()
 

@@ -168,7 +168,7 @@ def test_unknown_columns_are_ignored_and_missing_ones_that_may_be_null_are_null(
         (lambda rows: rows.drop(["amount"]), "has no column amount"),
         (lambda rows: rows.drop(["topic_id"]), "has no column topic_id"),
         (lambda rows: rows.set_column(7, "amount", pa.array(["1"] * 3)), "amount is string, not double"),
-        (lambda rows: rows.set_column(7, "amount", pa.array([1.0, None, 1.0])), "amount is null in 1 rows"),
+        (lambda rows: rows.set_column(7, "amount", pa.array([1.0, None, 1.0])), "amount is null in 1 row"),
         (lambda rows: rows.take([2, 1, 0]), "not in order"),
         (lambda rows: rows.slice(0, 0), "no rows"),
         (lambda rows: pa.concat_tables([rows, transactions([9], topic_id="T2")]), "several topic ids"),

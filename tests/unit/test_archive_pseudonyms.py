@@ -266,7 +266,7 @@ def test_rotation_tells_of_files_that_were_left_half_written(tmp_path: Path) -> 
 
     rotated = rotate(archive, [T], tables_beside(archive))
     assert rotated.unfinished_files == rotated.as_dict()["unfinished_files"] == 1
-    assert "1 half-written files" in report_lines(rotated)[-1]
+    assert "1 half-written file may hold" in report_lines(rotated)[-1]
 
 
 def test_rotation_without_a_key_is_refused(clear: Archive) -> None:

@@ -56,7 +56,7 @@ def test_it_says_what_was_caught_and_missed_and_whose_payments_they_are() -> Non
     page = "\n".join(drawn(tally, 160, 50))
 
     assert "4 scores   2 flagged   frauds: 1 caught, 1 missed" in page
-    assert "1 dead letters: 1 null-value" in page
+    assert "1 dead letter: 1 null-value" in page
     assert "the last 2 payments of u" in page  # up to the one that was flagged, whatever came after it
     assert "because through a VPN, a" in page
     assert "10.50" in page
@@ -69,7 +69,7 @@ def test_it_says_what_was_caught_and_missed_and_whose_payments_they_are() -> Non
 def test_on_eighty_columns_scores_stand_beside_the_card_and_a_reason_can_be_read() -> None:
     lines = drawn(tally_of(("a", True, True), ("b", False, False)), 80, 24)
 
-    assert any("payments of u" in line and line.endswith("scored, newest first") for line in lines)
+    assert any("the last 1 payment of u" in line and line.endswith("scored, newest first") for line in lines)
     assert [line.split("│")[2].split() for line in lines if line.count("│") == 2][1:3] == [
         ["u", "0.100"],
         ["u", "0.900!"],
@@ -144,7 +144,7 @@ def test_the_picture_asks_nobody_on_the_web(tmp_path: Path) -> None:
     picture = (tmp_path / "demo.svg").read_text()
     ET.fromstring(picture)  # noqa: S314 -- our own; it is well formed
 
-    assert "payments" in picture
+    assert "payment" in picture
     assert "caught" in picture
     assert "url(http" not in picture
     assert "@font-face" not in picture

@@ -214,7 +214,7 @@ def test_a_value_as_another_country_writes_it_is_shown_with_how_to_write_it(tmp_
     rows = [{"is_fraud": "no"} | row for row in rows]
     result = imported(tmp_path / "archive", written(tmp_path / "a.csv", rows), label="is_fraud=is_fraud")
 
-    assert lines_of(result)[2] == "5 rows were refused:"
+    assert lines_of(result)[2] == "5 rows refused:"
     amount, time, truth, user = lines_of(result)[3:]
     assert amount == (
         "  2: amount is missing or not a number (row a.csv:2, a.csv:3); a.csv:2 has '19,90' in column AMOUNT: "

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from stream.plurals import count_of
 from tests.terminal import Terminal
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("TENFOLD_")} | {
@@ -22,10 +23,19 @@ from stream.commands.shown import at_work, counted
 with at_work("looking"):
     input()
 print("looked")
-with counted("files", line_each=1_000) as progress:
+with counted("file", line_each=1_000) as progress:
     for more in %s:
         progress(more)
 """
+
+
+def test_one_is_not_several() -> None:
+    assert [count_of(count, "payment") for count in (0, 1, 2, 12_000)] == [
+        "0 payments",
+        "1 payment",
+        "2 payments",
+        "12,000 payments",
+    ]
 
 
 def test_a_terminal_shows_what_is_done_and_a_number_that_grows() -> None:

@@ -167,7 +167,7 @@ def test_a_split_by_row_has_all_labelled_events_and_knows_no_gap(simulated: Path
         (lambda d: (d / "labels.parquet").write_bytes(b"a;b"), r"labels\.parquet cannot be read as Parquet: "),
         (
             lambda d: record(d, [transaction("a", 1), transaction("b", 1, amount=None)], []),
-            r"transactions\.parquet has 1 rows without amount, the first is row 2: leave them out",
+            r"transactions\.parquet has 1 row without amount, the first is row 2: leave them out",
         ),
         (
             lambda d: record(d, [transaction("a", 1, amount="19,90")], []),
