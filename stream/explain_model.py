@@ -30,6 +30,10 @@ class ExplainError(TenfoldError):
     """A payment cannot be explained; the message says why and what to do."""
 
 
+class NotKeptError(ExplainError):
+    """The payment or its score is not where it was looked for; it may be elsewhere."""
+
+
 def find_model(settings: Settings, version: str | None) -> Model:
     """Return the bundle of a version: the one that is set, one of the store, or a starter. Else the one in force.
 

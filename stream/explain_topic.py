@@ -20,10 +20,12 @@ from stream.clients import common_config, open_client, reader_config
 from stream.contract import FRAUD_SCORE, SOURCE_OFFSET, SOURCE_PARTITION, SOURCE_TOPIC
 from stream.decode import MAX_AHEAD_MS, Decoded, decode
 from stream.explain import Context, Ids, Model, Story, best
-from stream.explain_model import ExplainError, find_model, served_context
+from stream.explain_model import ExplainError, NotKeptError, find_model, served_context
+from stream.moments import shown
 from stream.progress import Counted
 from stream.replay import take
 from stream.settings import Settings
+from stream.terminal import escaped
 from stream.topics import require_topics, topic_id
 
 _CALL_S = 10.0
@@ -31,15 +33,21 @@ _AT_ONCE = 10_000
 _READER_CONFIG = {"fetch.wait.max.ms": 10}  # what is asked of a broker waits behind what is fetched of it
 
 
-class NotKeptError(ExplainError):
-    """Kafka does not have the payment or its score; an archive may."""
+Place = tuple[int, int]  # partition and offset of a record
 
 
-def told_from_topics(settings: Settings, transaction_id: str, progress: Counted) -> Iterator[dict[str, Any]]:
-    """Tell the story of each message of a transaction that was scored, in order of offset.
+class NotKept(NamedTuple):
+    """A message that was scored and is not there any more."""
+
+    place: Place
+    why: str
+
+
+def told_from_topics(settings: Settings, transaction_id: str, progress: Counted) -> Iterator[dict[str, Any] | NotKept]:
+    """Tell the story of each message of a transaction that was scored, in order of offset, or why it cannot be told.
 
     Raises:
-        NotKeptError: there is no score of it, or the record is not there any more.
+        NotKeptError: there is no score of it.
         stream.topics.TopicsError: no broker, or no such topic.
     """
     consumer = open_client(Consumer, reader_config(settings) | _READER_CONFIG)
@@ -48,12 +56,18 @@ def told_from_topics(settings: Settings, transaction_id: str, progress: Counted)
         scores = _scores(consumer, settings, transaction_id, progress)
         if not scores:
             raise NotKeptError(
-                f"{settings.output_topic} has no score of {transaction_id}: is it scored yet, a dead letter (`tenfold "
-                "watch --dead-letters --from-beginning`), or longer ago than Kafka keeps records (then --archive)?"
+                f"{settings.output_topic} has no score of {escaped(transaction_id)}: is it scored yet, a dead letter "
+                "(`tenfold watch --dead-letters --from-beginning`), or longer ago than Kafka keeps records (then "
+                "--archive)?"
             )
         for (partition, offset), score in sorted(scores.items()):
             place = TopicPartition(settings.input_topic, partition, offset)
-            yield best(_ways(consumer, settings, place, score, progress))
+            told: dict[str, Any] | NotKept
+            try:
+                told = best(_ways(consumer, settings, place, score, progress))
+            except NotKeptError as error:
+                told = NotKept((partition, offset), str(error))
+            yield told
     except KafkaException as error:
         raise ExplainError(f"Kafka at {settings.bootstrap_servers}: {error.args[0].str()}") from None
     finally:
@@ -75,10 +89,10 @@ def _scan(consumer: Consumer, place: TopicPartition, end: int, progress: Counted
 
 def _scores(
     consumer: Consumer, settings: Settings, transaction_id: str, progress: Counted
-) -> dict[tuple[int, int], dict[str, Any]]:
+) -> dict[Place, dict[str, Any]]:
     """Return a transaction's scores by partition and offset of the record that each answers; of several the last."""
     topic, text = settings.output_topic, quoted(transaction_id).encode()
-    found: dict[tuple[int, int], dict[str, Any]] = {}
+    found: dict[Place, dict[str, Any]] = {}
     for partition in sorted(consumer.list_topics(topic, _CALL_S).topics[topic].partitions):
         low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_CALL_S)
         for message in _scan(consumer, TopicPartition(topic, partition, low), high, progress):
@@ -106,14 +120,15 @@ def _ways(
     """
     topic, partition, offset = place.topic, place.partition, place.offset
     low, _ = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_CALL_S)
+    record = f"{topic}/{partition} at {offset}, scored {score['fraud_probability']:.6f} {shown(score['scored_at'])},"
     own = list(_scan(consumer, place, offset + 1, progress)) if offset >= low else []
     if not own:
-        raise NotKeptError(f"{topic}/{partition} at {offset} is not there any more, Kafka has deleted it: --archive")
+        raise NotKeptError(f"{record} is not there any more: Kafka has deleted it")
     decoded = _decode(own, settings)
     if [each.transaction_id for each in decoded.transactions] != [score["transaction_id"]]:
-        raise ExplainError(
-            f"{topic}/{partition} at {offset} is not the payment that was scored: is TENFOLD_INPUT_FRAMING another one "
-            "than the scorer's, or the topic made anew under its name (then --archive)?"
+        raise NotKeptError(
+            f"{record} is another payment now: the topic was made anew under its name, or TENFOLD_INPUT_FRAMING is not "
+            "the scorer's"
         )
     model = find_model(settings, score["model_version"])
     spec = model.bundle.spec

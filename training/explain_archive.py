@@ -13,7 +13,7 @@ from models.spec import BundleSpec
 from models.window import RECORD, Records
 from stream.contract import timestamp
 from stream.explain import Context, Ids, Model, Story, best
-from stream.explain_model import ExplainError, find_model
+from stream.explain_model import NotKeptError, find_model
 from stream.parse import ParsedTransaction
 from stream.progress import Counted
 from stream.settings import Settings
@@ -39,26 +39,19 @@ def told_from_archive(
     """Tell the story of each message of a transaction, in order of partition and arrival.
 
     Raises:
-        ExplainError: the archive has no such transaction.
+        NotKeptError: the archive has no such transaction.
         training.archive.ArchiveError: a file cannot be read.
     """
     rows = _of_transaction(archive, settings.input_topic, Kind.TRANSACTIONS, transaction_id)
     if not len(rows):
-        raise ExplainError(
+        raise NotKeptError(
             f"{archive.url(settings.input_topic)} has no such transaction: is it archived yet, or a dead letter?"
         )
     scores = _of_transaction(archive, settings.output_topic, Kind.SCORES, transaction_id).to_pylist()
-    for place in range(len(rows)):
-        row = rows.slice(place, 1)
-        [event] = row.to_pylist()
-        its = [
-            score
-            for score in scores
-            if (score["source_topic"], score["source_partition"], score["source_offset"])
-            == (settings.input_topic, event["partition"], event["offset"])
-            and score["scored_at"] >= event["kafka_timestamp"]  # else of an earlier topic of that name
-        ]
-        yield best(_ways(archive, settings, row, event, its[-1] if its else None, progress))
+    events = rows.to_pylist()
+    answers = _answers(events, [score for score in scores if score["source_topic"] == settings.input_topic])
+    for number, event in enumerate(events):
+        yield best(_ways(archive, settings, rows.slice(number, 1), event, answers.get(number), progress))
 
 
 def payments_before(
@@ -100,6 +93,22 @@ def _of_transaction(archive: Archive, topic: str, kind: Kind, transaction_id: st
     with naming_the_file(archive, (topic, kind)), connect(archive) as connection:
         # DuckDB's times are microseconds
         return connection.sql(query, params={"id": transaction_id}).to_arrow_table().cast(SCHEMAS[kind])
+
+
+def _answers(events: Sequence[dict[str, Any]], scores: Sequence[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Return the last score of each event, by the event's number; both are in order of arrival.
+
+    A topic made anew under its name has other events at the same offsets, and of these a score answers the last from
+    before it was made. Clocks of brokers and scorers may be apart: only where there are several are they compared.
+    """
+    found: dict[int, dict[str, Any]] = {}
+    for score in scores:
+        source = score["source_partition"], score["source_offset"]
+        there = [number for number, event in enumerate(events) if (event["partition"], event["offset"]) == source]
+        before = [number for number in there if events[number]["kafka_timestamp"] <= score["scored_at"]]
+        for number in before[-1:] or there[:1]:
+            found[number] = score
+    return found
 
 
 class _Seen(NamedTuple):

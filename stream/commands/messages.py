@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -159,36 +159,24 @@ def explain(
     """Explain a score: flagged or not and why, the payment, its window and profiles; and make the score again.
 
     --json has the features, too. Each message of the transaction that was scored is explained. Exit code 1 if a
-    score, made again, is another.
+    score, made again, is another, or a message is gone.
 
     Example: tenfold explain t-1
     """
     from stream.explain import lines
+    from stream.explain_command import explained
     from stream.settings import load
     from stream.terminal import terminal_width
 
     settings = load()
-    found: list[dict[str, Any]] = []
     with counted("record") as progress:
-        if archive is None:
-            from stream.explain_topic import NotKeptError, told_from_topics
-
-            try:
-                found = list(told_from_topics(settings, transaction, progress))
-            except NotKeptError:
-                if not settings.archive:
-                    raise
-        if not found:
-            from training.extras import require_archive_extra
-
-            require_archive_extra()
-            from training.archive_command import archive_of
-            from training.explain_archive import told_from_archive
-
-            found = list(told_from_archive(archive_of(archive, settings), settings, transaction, progress))
+        found, missing = explained(settings, transaction, archive, progress)
     width = terminal_width()
-    typer.echo(json.dumps(found) if as_json else "\n\n".join("\n".join(lines(each, width)) for each in found))
-    if any(each["same"] is False for each in found):
+    if found:
+        typer.echo(json.dumps(found) if as_json else "\n\n".join("\n".join(lines(each, width)) for each in found))
+    for each in missing:
+        typer.echo(f"tenfold: {each}", err=True)
+    if missing or any(each["same"] is False for each in found):
         raise typer.Exit(1)
 
 

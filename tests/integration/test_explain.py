@@ -111,6 +111,16 @@ def archive_all(deployment: Deployment, url: str) -> None:
             write_rows(archive, FileName(topic, datetime.fromisoformat(day).date(), partition, first, last), table)
 
 
+def publish_again(deployment: Deployment, of: str, key: bytes = b"anna", **changed: object) -> None:
+    """Publish the score of a payment once more, with other fields, as the answer to the same record."""
+    published = read_topic(deployment.bootstrap, deployment.output_topic)
+    score = next(each for each in published if f'"{of}"'.encode() in each.value())
+    producer = Producer({"bootstrap.servers": deployment.bootstrap, "partitioner": "murmur2_random"})
+    value = json.dumps(json.loads(score.value()) | changed)
+    producer.produce(deployment.output_topic, value, key, headers=score.headers())
+    assert producer.flush(30) == 0
+
+
 def test_scores_made_again_are_the_published_ones(scored: Deployment, tmp_path: Path) -> None:
     [first], [full], [late], [old] = (explained(f"anna-{number}") for number in (0, 13, 14, 15))
     twice, [flagged] = explained("anna-9"), explained("anna-16")
@@ -140,12 +150,7 @@ def test_scores_made_again_are_the_published_ones(scored: Deployment, tmp_path: 
 
 
 def test_another_model_is_told_with_both_scores(scored: Deployment) -> None:
-    records = read_topic(scored.bootstrap, scored.output_topic)
-    published = [record for record in records if b'"anna-16"' in record.value()]
-    changed = json.loads(published[0].value()) | {"model_version": "gone", "fraud_probability": 0.5}
-    producer = Producer({"bootstrap.servers": scored.bootstrap, "partitioner": "murmur2_random"})
-    producer.produce(scored.output_topic, json.dumps(changed), b"anna", headers=published[0].headers())
-    assert producer.flush(30) == 0
+    publish_again(scored, "anna-16", model_version="gone", fraud_probability=0.5)
 
     [told] = explained("anna-16", code=1)
     assert told["same"] is False
@@ -156,14 +161,8 @@ def test_another_model_is_told_with_both_scores(scored: Deployment) -> None:
 
 
 def test_another_engine_is_among_the_causes_where_the_window_is_as_long(scored: Deployment) -> None:
-    published = [
-        record for record in read_topic(scored.bootstrap, scored.output_topic) if b'"anna-13"' in record.value()
-    ]
-    producer = Producer({"bootstrap.servers": scored.bootstrap, "partitioner": "murmur2_random"})
     for changed in ({"fraud_probability": 0.5}, {"fraud_probability": 0.5, "window_length": 3}):
-        value = json.loads(published[0].value()) | changed
-        producer.produce(scored.output_topic, json.dumps(value), b"anna", headers=published[0].headers())
-        assert producer.flush(30) == 0
+        publish_again(scored, "anna-13", **changed)
         [told] = explained("anna-13", code=1)
         named = any("TENFOLD_RUNTIME" in cause for cause in told["different_because"])  # type: ignore[attr-defined]
         assert named != ("window_length" in changed)
@@ -179,18 +178,14 @@ def test_a_payment_without_a_score_is_told_what_to_do(scored: Deployment) -> Non
 
 def test_a_score_whose_record_is_another_payment_is_not_explained_by_that(scored: Deployment) -> None:
     """As after the topic was made anew: what is at that offset now is somebody else's."""
-    of_another = next(
-        record for record in read_topic(scored.bootstrap, scored.output_topic) if b'"anna-16"' in record.value()
-    )
-    value = json.loads(of_another.value()) | {"transaction_id": "bert-1", "user_id": "bert"}
-    producer = Producer({"bootstrap.servers": scored.bootstrap, "partitioner": "murmur2_random"})
-    producer.produce(scored.output_topic, json.dumps(value), b"bert", headers=of_another.headers())
-    assert producer.flush(30) == 0
+    publish_again(scored, "anna-16", b"bert", transaction_id="bert-1", user_id="bert")
 
     ran = CliRunner().invoke(app, ["explain", "bert-1"])
-    assert ran.exit_code == 1
-    assert "is not the payment that was scored" in str(ran.exception)
-    assert "anna" not in ran.output + str(ran.exception)
+    assert (ran.exit_code, ran.stdout) == (1, "")
+    [line] = ran.stderr.splitlines()
+    assert "is another payment now" in line
+    assert "--archive" in line
+    assert "anna" not in line
 
 
 def test_an_index_of_profiles_that_cannot_be_read_is_named(redis_url: str, group_id: str) -> None:
@@ -277,6 +272,34 @@ def test_what_kafka_has_deleted_altogether_is_told_out_of_the_archive(archived: 
     ran = CliRunner().invoke(app, ["explain", "nobody-1"])
     assert ran.exit_code == 1
     assert str(archived.directory / "archive") in str(ran.exception)
+
+
+def test_a_message_that_is_gone_hides_no_other_of_its_id(archived: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, again = explained("anna-9")
+    keep(archived, archived.input_topic, last=3)  # anna-9 for the second time, and what came then
+    both = explained("anna-9")
+    assert [told["source"]["from"] for told in both] == ["archive", "topic"]  # type: ignore[index]
+    assert [made_of(told) for told in both] == [made_of(first), made_of(again)]
+
+    publish_again(archived, "anna-16", transaction_id="anna-9")  # as after the topic was made anew
+    ran = CliRunner().invoke(app, ["explain", "anna-9", "--json"])
+    assert ran.exit_code == 1
+    assert [made_of(told) for told in json.loads(ran.stdout)] == [made_of(first), made_of(again)]
+    [line] = ran.stderr.splitlines()
+    assert "is another payment now" in line
+    assert line.endswith("the archive does not have it")
+
+    monkeypatch.delenv("TENFOLD_ARCHIVE")
+    ran = CliRunner().invoke(app, ["explain", "anna-9"])
+    assert ran.exit_code == 1
+    assert "anna-9 of anna: 999.00" in ran.stdout
+    assert "19.00" not in ran.stdout.partition("payment    ")[2].partition("\n")[0]
+    source, published = first["source"], first["published"]
+    place = f"{source['topic']}/{source['partition']} at {source['offset']}"  # type: ignore[index]
+    deleted, _ = ran.stderr.splitlines()
+    assert f"{place}, scored {published['fraud_probability']:.6f} " in deleted  # type: ignore[index]
+    assert "Kafka has deleted it" in deleted
+    assert "--archive" in deleted
 
 
 def test_who_moved_when_partitions_were_added_is_explained_with_what_was_before(
