@@ -216,7 +216,7 @@ def test_a_running_group_is_not_moved(deployment: Deployment) -> None:
     ("arguments", "code", "words"),
     [
         (["--to-offset", "999999"], 1, "999999 is not among them"),
-        (["--to-datetime", "yesterday"], 1, "is not an RFC 3339 time"),
+        (["--to-datetime", "yesterday"], 2, "is not an RFC 3339 time"),
         (["--to-earliest", "--rebuild"], 2, "give one of --rebuild"),
         ([], 2, "give one of --rebuild"),
     ],
