@@ -120,7 +120,7 @@ def _ways(
     """
     topic, partition, offset = place.topic, place.partition, place.offset
     low, _ = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_CALL_S)
-    record = f"{topic}/{partition} at {offset}, scored {score['fraud_probability']:.6f} {shown(score['scored_at'])},"
+    record = f"{topic}/{partition} at {offset}, scored {score['fraud_probability']:.6f} at {shown(score['scored_at'])},"
     own = list(_scan(consumer, place, offset + 1, progress)) if offset >= low else []
     if not own:
         raise NotKeptError(f"{record} is not there any more: Kafka has deleted it")

@@ -38,6 +38,9 @@ def watch(
 ) -> None:
     """Follow the scores, or the dead letters, as they come, until Ctrl-C.
 
+    A score's line has the payment's time in UTC, the verdict, the score, how many payments its window has, user,
+    payment, and reasons.
+
     Example: tenfold watch --anomalies --since 12h
     """
     from stream.moments import moment_ms
