@@ -64,8 +64,8 @@ class Store:
             StoreError: ``version`` is not the name of a bundle here.
         """
         if not _is_version(version) or not (self.root / version).is_dir():
-            known = ", ".join(self.versions()) or "none; `tenfold train` writes one"
-            raise StoreError(f"there is no bundle {version!r} in {self.root}: there is {known}")
+            known = f"there is {names}" if (names := ", ".join(self.versions())) else "`tenfold train` writes one"
+            raise StoreError(f"there is no bundle {version!r} in {self.root}: {known}")
         return self.root / version
 
     def named(self, pointer: Pointer) -> str | None:

@@ -23,6 +23,7 @@ from stream.doctor_model import check_archive, check_bundle, check_store, has_ch
 from stream.doctor_settings import judge_settings, judge_ttl
 from stream.doctor_topics import Topic
 from stream.kafka_token import NoTokenError
+from stream.members import count_members
 from stream.plurals import count_of
 from stream.redis_client import RedisAwayError
 from stream.settings import Settings, mask_url
@@ -160,7 +161,7 @@ def _look_at_kafka(
 def _members(admin: AdminClient, settings: Settings) -> tuple[int | None, list[Finding]]:
     """Return how many scorers run, ``None`` if that is not to be had."""
     try:
-        return doctor_marks.count_members(admin, settings.group_id), []
+        return count_members(admin, settings.group_id), []
     except KafkaException as failed:
         if is_forbidden(failed.args[0]):
             return None, [doctor_marks.refused_group(settings.group_id, failed)]

@@ -1,11 +1,10 @@
 """Marks against offsets: what a start now would do, by the table of recovery; and the group's lag."""
 
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from stream.doctor_finding import Finding, Severity, error, note, ok
@@ -18,12 +17,6 @@ from stream.topics import topic_id
 from stream.window_store import WindowStore
 
 _CALL_S = 10.0
-_AGAIN_S = 0.2
-_SOON = {  # a broker that has just begun to keep groups
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.NOT_COORDINATOR,
-}
 
 
 class Standing(NamedTuple):
@@ -71,22 +64,6 @@ _TOLD: dict[Cause, tuple[Severity, str, str]] = {
         "run `tenfold reset --rebuild` first (docs/operations.md, Adding partitions)",
     ),
 }
-
-
-def count_members(admin: AdminClient, group: str) -> int:
-    """Return how many scorers the group has.
-
-    Raises:
-        KafkaException: Kafka does not say, or not to this account.
-    """
-    deadline = time.monotonic() + _CALL_S
-    while True:
-        try:
-            return len(admin.describe_consumer_groups([group], request_timeout=_CALL_S)[group].result().members)
-        except KafkaException as failed:
-            if failed.args[0].code() not in _SOON or time.monotonic() > deadline:
-                raise
-        time.sleep(_AGAIN_S)
 
 
 def look_at_partitions(

@@ -25,6 +25,7 @@ from models.bundle import BundleError, load_bundle, resolve_model
 from stream.clients import common_config, open_client, reader_config
 from stream.errors import TenfoldError, UsageError
 from stream.history import open_history
+from stream.members import count_members
 from stream.merged_log import READER_CONFIG
 from stream.plurals import count_of
 from stream.rebuild import Rebuild, Rebuilt, offset_of
@@ -133,10 +134,10 @@ class Reset:
 
     def _refuse_members(self) -> None:
         group = self.settings.group_id
-        description = self.admin.describe_consumer_groups([group], request_timeout=_CALL_S)[group].result()
-        if description.members:
+        members = count_members(self.admin, group)
+        if members:
             raise ResetError(
-                f"group {group} has {count_of(len(description.members), 'running scorer')}: stop what runs, and wait "
+                f"group {group} has {count_of(members, 'running scorer')}: stop what runs, and wait "
                 "until a killed one's session has timed out"
             )
 

@@ -58,7 +58,7 @@ def listed(settings: Settings, now_ms: int, *, history: bool) -> Told:
     with _rules(settings) as rules:
         told: list[Rule] | list[Change] = rules.history() if history else rules.in_force(now_ms)
     nothing = "nothing was ever suppressed" if history else "nothing is suppressed"
-    return Told([_as_json(each) for each in told], [_line(each) for each in told] or [nothing])
+    return Told([_as_json(each) for each in told], [line_of(each) for each in told] or [nothing])
 
 
 def until_of(text: str, now_ms: int) -> int:
@@ -119,8 +119,12 @@ def _as_json(told: Rule | Change) -> dict[str, Any]:
     }
 
 
-def _line(told: Rule | Change) -> str:
-    row = _as_json(told)
-    end = f"until {row['until']}" if row["until"] else " " * 30
-    what = row.get("what", "suppress")
-    return f"{row['at']}  {what:<8}  {told.kind:<8}  {told.id:<20}  {end}  {row['by']}: {row['reason']}"
+def line_of(told: Rule | Change) -> str:
+    """Return a rule, or a change with when it was made, of what; times to the second."""
+    end = "" if told.until_ms is None else f"until {_second(told.until_ms)}"
+    made = f"{_second(told.because.at_ms)}  {told.what:<8}  " if isinstance(told, Change) else ""
+    return f"{made}{told.kind:<8}  {told.id:<12}  {end:<26}  {told.because.by}: {told.because.reason}"
+
+
+def _second(time_ms: int) -> str:
+    return timestamp(time_ms)[:19] + "Z"

@@ -196,9 +196,9 @@ class Archive:
         is_there = self.fs.exists(self.root)
         if is_there and not self.fs.ls(self.root, detail=False):
             return  # nothing has been archived yet
-        what = f"has nothing of {', '.join(topics)}" if is_there else "is not there"
+        what = f"it has nothing of {', '.join(topics)}" if is_there else "no such directory"
         raise NoArchiveError(
-            f"there is no archive at {self.url('')}: it {what}. Give --archive, or TENFOLD_ARCHIVE, the place that "
+            f"there is no archive at {self.url('')}: {what}. Give --archive, or TENFOLD_ARCHIVE, the place that "
             "`tenfold archive run` or `tenfold import` fills"
         )
 

@@ -92,14 +92,14 @@ def built_lines(built: Built) -> list[str]:
     """Return what to tell of a table."""
     summary = built.summary
     merchants, users = count_of(built.merchants, "merchant"), count_of(built.users, "user")
-    transactions, labels = count_of(summary.transactions, "transaction"), count_of(summary.labels, "label")
+    payments, labels = count_of(summary.transactions, "payment"), count_of(summary.labels, "label")
     lines = [
         f"profiles of {merchants} and {users} as of {built.day}: {built.url}",
-        f"out of {transactions} and {labels}, {count_of(summary.frauds, 'fraud')} known",
+        f"out of {payments} and {labels}, {count_of(summary.frauds, 'fraud')} known",
     ]
     unused = {
-        ("transaction", "under an id that was there before"): summary.repeated_transactions,
-        ("label", "of unknown transactions"): summary.labels_of_unknown,
+        ("payment", "under an id that was there before"): summary.repeated_transactions,
+        ("label", "of unknown payments"): summary.labels_of_unknown,
         ("label", "contradicting one before, and counting instead"): summary.contradicting_labels,
         ("label", "repeating one before"): summary.repeated_labels,
     }

@@ -42,6 +42,8 @@ def doctor(
 def config(as_json: Json = False) -> None:
     """Print the settings in force and where each comes from: default, environment or file. Secrets are masked.
 
+    In the environment a name is in upper case behind TENFOLD_, as TENFOLD_GROUP_ID; kafka.x is TENFOLD_KAFKA__X.
+
     Example: tenfold config --json
     """
     from stream.config_command import effective, lines

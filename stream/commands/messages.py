@@ -12,6 +12,7 @@ import typer
 from stream.commands.options import Json, now_ms, utf8
 from stream.commands.shown import counted
 from stream.errors import TenfoldError
+from stream.progress import nobody
 
 User = Annotated[str | None, typer.Option(help="Only this user's.", metavar="ID", callback=utf8)]
 
@@ -138,7 +139,7 @@ def send(
             except OSError as error:
                 raise TenfoldError(f"{file} cannot be read: {error.strerror}") from None
             filled = {}
-        progress = stack.enter_context(counted("line"))
+        progress = nobody if fields else stack.enter_context(counted("line"))
         done = send_lines(settings, kind, lines, now_ms, complain, progress)
     if done.sent and filled:
         done.filled = filled

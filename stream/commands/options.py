@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -39,7 +40,16 @@ def utf8(word: str | None) -> str | None:
 
 def tell(told: "Told", *, as_json: bool) -> None:
     """Print what a command has to tell; exit with 1 if it is not good."""
-    width = terminal_width()
-    typer.echo(json.dumps(told.result) if as_json else "\n".join(fitted(line, width, _INDENT) for line in told.lines))
+    if as_json:
+        typer.echo(json.dumps(told.result))
+    else:
+        show(told.lines, _INDENT)
     if not told.good:
         raise typer.Exit(1)
+
+
+def show(lines: Iterable[str], indent: int = 2) -> None:
+    """Print lines, on a terminal broken between words to its width."""
+    width = terminal_width()
+    for line in lines:
+        typer.echo(fitted(line, width, indent))

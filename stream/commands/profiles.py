@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stream.commands.options import ArchiveUrl, Json
+from stream.commands.options import ArchiveUrl, Json, show
 from stream.commands.shown import at_work
 
 TablesUrl = Annotated[
@@ -32,7 +32,10 @@ def profiles_build(archive: ArchiveUrl = None, as_of: AsOf = None, to: TablesUrl
     day = day_of(as_of, publisher.today)
     with at_work(f"building the table of {day}"):
         built = publisher.build(day)
-    typer.echo(json.dumps(built_as_dict(built)) if as_json else "\n".join(built_lines(built)))
+    if as_json:
+        typer.echo(json.dumps(built_as_dict(built)))
+    else:
+        show(built_lines(built))
 
 
 def profiles_publish(
@@ -59,7 +62,10 @@ def profiles_publish(
         done = wait_and_publish(publisher, day, stop, force=force)
     if done is None:
         raise typer.Exit(130)
-    typer.echo(json.dumps(done_as_dict(done)) if as_json else "\n".join(done_lines(done)))
+    if as_json:
+        typer.echo(json.dumps(done_as_dict(done)))
+    else:
+        show(done_lines(done))
 
 
 def profiles_run(

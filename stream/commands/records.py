@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stream.commands.options import ArchiveUrl, Json
+from stream.commands.options import ArchiveUrl, Json, show
 from stream.commands.shown import counted
 from stream.plurals import count_of
 
@@ -88,7 +88,10 @@ def archive_rotate_pseudonyms(archive: ArchiveUrl = None, profiles: ProfilesUrl 
     tables = tables_for(profiles, source)
     with counted("file", "looked at") as progress:
         rotated = rotate_pseudonyms.rotate(source, list(kinds_of(settings)), tables, progress)
-    typer.echo(json.dumps(rotated.as_dict()) if as_json else "\n".join(rotate_pseudonyms.report_lines(rotated)))
+    if as_json:
+        typer.echo(json.dumps(rotated.as_dict()))
+    else:
+        show(rotate_pseudonyms.report_lines(rotated))
 
 
 def import_history(
@@ -134,8 +137,7 @@ def import_history(
     if as_json:
         typer.echo(json.dumps(imported.as_dict()))
         return
-    for line in summary_lines(imported, to, plan.columns):
-        typer.echo(line)
+    show(summary_lines(imported, to, plan.columns))
 
 
 def erase_user(
@@ -163,6 +165,9 @@ def erase_user(
     tables = tables_for(profiles, source)
     with connect(settings) as client, counted("file", "looked at") as progress:
         erased = erase_command.erase_user(settings, source, tables, client, user, progress, dry_run=dry_run)
-    typer.echo(json.dumps(erased.as_dict()) if as_json else "\n".join(erase_command.report_lines(erased)))
+    if as_json:
+        typer.echo(json.dumps(erased.as_dict()))
+    else:
+        show(erase_command.report_lines(erased))
     if not (erased.dry_run or erased.complete):
         raise typer.Exit(1)

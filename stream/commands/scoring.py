@@ -104,5 +104,6 @@ def reset(
         typer.echo(json.dumps([each._asdict() for each in moved]))
         return
     for each in moved:
-        typer.echo(f"partition {each.partition}: {each.before} -> {each.after}")
+        before = "no offset" if each.before is None else each.before
+        typer.echo(f"partition {each.partition}: {before} -> {each.after}")
     typer.echo("nothing was changed" if dry_run else "the next scorer rebuilds the windows up to there")

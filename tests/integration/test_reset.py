@@ -51,6 +51,18 @@ def test_rebuilt_windows_are_the_ones_there_were(deployment: Deployment, bundle:
     assert verdict.right, verdict
 
 
+def test_a_group_that_nobody_has_scored_for_begins_where_it_is_told(deployment: Deployment) -> None:
+    produce(deployment.bootstrap, deployment.input_topic, traffic(300, users=9, seed=1))
+    for arguments in (["--to-offset", "1", "--dry-run"], ["--to-offset", "1"]):
+        done = reset(deployment, *arguments)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[:3] == [f"partition {number}: no offset -> 1" for number in range(3)]
+    scorer = deployment.scorer()
+    deployment.wait_until_scored([scorer])
+    assert scorer.stop() == 0
+    assert len(read_topic(deployment.bootstrap, deployment.output_topic)) + 3 <= 300
+
+
 def test_users_who_moved_to_added_partitions_have_their_history_again(
     deployment: Deployment, bundle: LoadedBundle
 ) -> None:

@@ -3,7 +3,8 @@
 import pytest
 
 from stream.errors import UsageError
-from stream.suppress_command import until_of
+from stream.suppress_command import line_of, until_of
+from stream.suppression_rules import Because, Change, Rule
 from tests.unit.test_cli import tenfold, the_one_line
 
 NOW_MS = 1_767_261_600_000  # 2026-01-01T10:00:00Z
@@ -47,6 +48,14 @@ def test_what_cannot_be_is_one_line(words: list[str], code: int, told: str) -> N
     ran = tenfold("suppress", *words, TENFOLD_REDIS_URL="redis://127.0.0.1:1/0")
     assert ran.returncode == code
     assert told in the_one_line(ran)
+
+
+def test_a_rule_and_a_change_are_a_line_each() -> None:
+    why = Because("root", NOW_MS, "on holiday")
+    rule, lift = Rule("user", "anna", NOW_MS + 90 * 60_000, why), Change("lift", "merchant", "m-17", None, why)
+
+    assert line_of(rule) == "user      anna          until 2026-01-01T11:30:00Z  root: on holiday"
+    assert line_of(lift).split() == ["2026-01-01T10:00:00Z", "lift", "merchant", "m-17", "root:", "on", "holiday"]
 
 
 @pytest.mark.parametrize("command", ["user", "merchant", "lift", "list"])

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from stream.commands import options
 from stream.doctor import print_findings
 from stream.doctor_finding import error, ok
 from stream.examples import SCORES
@@ -49,6 +50,16 @@ def test_a_score_fits_eighty_columns_below_the_columns_names() -> None:
     assert line[columns["win"] : columns["user"]].strip() == "10"
     assert line[columns["user"] :].startswith("user-1-000561 ")
     assert line[columns["payment"] :] == "tx-1-6747b1c0-00012345"
+
+
+def test_what_a_command_shows_is_broken_on_a_terminal_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for width in (20, None):
+        monkeypatch.setattr(options, "terminal_width", lambda width=width: width)
+        options.show(["profiles of 3 merchants", "none"])
+
+    assert capsys.readouterr().out == "profiles of 3\n  merchants\nnone\nprofiles of 3 merchants\nnone\n"
 
 
 def explained(payments: int) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def test_a_place_without_an_archive_is_named_with_what_to_give(command: str, tmp
 
     assert "no archive at" in absent
     assert f"{tmp_path}/absent" in absent
-    assert "is not there" in absent
+    assert "no such directory" in absent
     assert f"{tmp_path}/empty" in empty
     assert "nothing of transactions" in empty
     assert "tenfold archive run" in absent
