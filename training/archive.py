@@ -174,6 +174,17 @@ class Archive:
                     names.append(name)
         return sorted(names)
 
+    def days_told(self, topic: str) -> str:
+        """Return of which days a topic has files, for an error that finds nothing in them.
+
+        Raises:
+            ArchiveError: a file is there whose name says nothing.
+        """
+        days = [name.day for name in self.files(topic)]
+        if not days:
+            return "it has no file, and `tenfold archive run` or `tenfold import` fills it"
+        return f"its files are of what arrived from {min(days)} to {max(days)}"
+
     def refuse_file(self) -> None:
         """See that there is no file where the archive is, or is to be.
 

@@ -183,9 +183,10 @@ def _stretches(
     with open_labels(archive, topics, since=since, scratch=directory) as labels:
         extent = labels.extent()
         if extent is None:
+            then = "" if wanted.first is None else f" from {wanted.first} on"
             raise TrainingDataError(
-                f"the archive at {archive.url(topics.transactions)} holds no transaction: `tenfold archive run` or "
-                "`tenfold import` fills it"
+                f"{archive.url(topics.transactions)} holds no transaction{then}: "
+                f"{archive.days_told(topics.transactions)}"
             )
         periods = periods_of(extent)
         summary = labels.summary(extent.known_ms)

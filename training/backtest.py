@@ -159,7 +159,10 @@ def backtest(
             totals += (*counted, _true(table["is_fraud"]), left_out, *_days_of(context), short)
             seen[milliseconds(portion.rows["created_at"]) // DAY_MS - begin_day] = True
         if not totals[0]:
-            raise BacktestError(f"{archive.url(topics.transactions)} has no event from {days.first} to {days.until}")
+            raise BacktestError(
+                f"{archive.url(topics.transactions)} has no event from {days.first} to {days.until}: "
+                f"{archive.days_told(topics.transactions)}"
+            )
     events, anomalies, unlabelled, *others = totals.tolist()
     return Backtested._make([events, anomalies, events - unlabelled, *others, int((~seen).sum())])
 

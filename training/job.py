@@ -6,7 +6,8 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,7 +21,8 @@ from models.features import PRESETS
 from models.reference import column_names
 from models.spec import BundleSpec
 from models.store import Store
-from models.window import SEQUENCE_LENGTH, WINDOW_MAX_AGE_MS
+from models.window import SEQUENCE_LENGTH, WINDOW_MAX_AGE_MS, Ints
+from stream.progress import EVERY_S
 from training.dataset import Dataset, Part, Split
 from training.known_cards import Frauds
 from training.reference import training_reference
@@ -28,6 +30,8 @@ from training.threshold import BY_BUDGET, ThresholdRule
 
 if TYPE_CHECKING:
     import keras
+
+    from training.prediction import Floats32, Predict
 
 LABEL_RULE = "that of the window's last event, as landed at the cut-off; none by then is not fraud"
 
@@ -102,6 +106,7 @@ class Job:
         from training.card import model_card  # noqa: PLC0415
         from training.evaluate import Inputs, evaluate  # noqa: PLC0415
         from training.fit import build_for, fit, predict, save  # noqa: PLC0415
+        from training.importance import SAMPLE  # noqa: PLC0415
         from training.measures import Known  # noqa: PLC0415
         from training.report import report_page  # noqa: PLC0415
 
@@ -121,18 +126,24 @@ class Job:
             verbose=1 if sys.stdout.isatty() else 2,
         )
         say("Evaluating…")
-        checked = dataset.validation
+        checked, test = dataset.validation, dataset.test
         validated = predict(model, checked.features, checked.context)
         threshold = self.rule.choose(checked.is_fraud, validated)
+        say("Training gradient boosting, to compare…")
+        baseline = fit_baseline(dataset.train, checked, self.seed)
+        inputs = 1 + test.features.shape[1] + len(self.features) + len(self.context)
         evaluated = evaluate(
-            lambda features, _, context: predict(model, features, context),
-            dataset.test,
+            told_of(
+                lambda features, _, context: predict(model, features, context),
+                3 * len(test) + inputs * min(len(test), SAMPLE),
+            ),
+            test,
             Inputs(self.features, self.context),
             Known(frauds, self.label_delay_days),
             threshold=threshold,
             alert_budget=self.rule.alert_budget,
             seed=self.seed,
-            baseline=fit_baseline(dataset.train, checked, self.seed).predict,
+            baseline=baseline.predict,
         )
         losses = {"loss": training.history["loss"], "validation_loss": training.history["val_loss"]}
         metrics = {**evaluated.metrics, "training": losses, **(facts or {}), "split": self.split}
@@ -209,6 +220,22 @@ class Job:
 def say(line: str) -> None:
     """Tell a step."""
     print(line, flush=True)
+
+
+def told_of(predict: "Predict", total: int, clock: Callable[[], float] = time.monotonic) -> "Predict":
+    """Return a model that tells, every few seconds, how many of ``total`` windows it has scored."""
+    done, said_at = 0, clock()
+
+    def telling(features: "Floats32", lengths: Ints, context: "Floats32") -> "Floats32":
+        nonlocal done, said_at
+        probabilities = predict(features, lengths, context)
+        done += len(probabilities)
+        if clock() - said_at >= EVERY_S:
+            said_at = clock()
+            say(f"{done:,} of {total:,} windows scored")
+        return probabilities
+
+    return telling
 
 
 def _quieten_tensorflow() -> None:

@@ -40,16 +40,21 @@ def run(data: Path, alerts: Alerts, **options: Any) -> dict[str, Any]:
         TrainError: TensorFlow is missing, an option means nothing, or the data does not serve.
     """
     _require(_NEEDED)
+    if data.is_file():
+        raise TrainError(f"--data {data} is a file: give the directory of transactions.parquet and labels.parquet")
     absent = [name for name in ("transactions.parquet", "labels.parquet") if not (data / name).is_file()]
     if absent:
         raise TrainError(f"no {' and no '.join(absent)} in {data}: `tenfold simulate --to {data}` makes both")
     from training.columns import TrainingDataError  # noqa: PLC0415 - not where the extra is missing
     from training.train_lstm_model import train  # noqa: PLC0415
 
+    rule = _rule(alerts)
+    _make_writable(options["store"])
     try:
-        trained = train(data, rule=_rule(alerts), **options)
+        trained = train(data, rule=rule, **options)
     except (TrainingDataError, FileExistsError) as error:
         raise TrainError(str(error)) from None
+    say_what_next(trained.bundle, options["split"])
     return _told(trained)
 
 
@@ -125,7 +130,7 @@ def run_on_archive(
             honest_per_fraud=honest_per_fraud,
             seed=job.seed,
         )
-        job.store.mkdir(parents=True, exist_ok=True)
+        _make_writable(job.store)
         with tempfile.TemporaryDirectory(dir=job.store, prefix=".columns.") as columns:
             say("Loading transaction sequences…")
             topics = Topics(settings.input_topic, settings.labels_topic)
@@ -149,6 +154,8 @@ def run_on_archive(
     except (TrainingDataError, FileExistsError) as error:
         raise TrainError(str(error)) from None
     told = _told(trained) | facts
+    if not promote_if_better:
+        say_what_next(trained.bundle, job.split)
     return told | _gated(job.store, settings, url, trained.bundle) if promote_if_better else told
 
 
@@ -186,6 +193,26 @@ def _gated(root: Path, settings: Settings, url: str, bundle: Path) -> dict[str, 
     promoted = decision.outcome == "passed"
     say(f"{bundle.name} is champion now" if promoted else f"{decision.champion} stays champion")
     return {"promoted": promoted, "decision": decision.model_dump(mode="json")}
+
+
+def say_what_next(bundle: Path, split: str) -> None:
+    """Say how a bundle becomes champion, if it is not and may be."""
+    from models.store import Store  # noqa: PLC0415 - not where the extra is missing
+    from training.job import say  # noqa: PLC0415
+
+    root, name = bundle.parent, bundle.name
+    if split == "time" and Store(root).named("champion") != name:
+        say(f"To make it champion: TENFOLD_MODEL_STORE={root} tenfold models promote {name} --reason WHY")
+
+
+def _make_writable(store: Path) -> None:
+    """Make the store's directory if there is none, before hours go into what it cannot take."""
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=store, prefix=".columns."):
+            pass
+    except OSError as error:
+        raise TrainError(f"the model store {store} cannot be written: {error.strerror or error}; see --store") from None
 
 
 def _require(packages: Sequence[str]) -> None:

@@ -185,7 +185,9 @@ def test_a_range_without_an_event_leaves_the_file_that_was_there(past: Past, tmp
     archive, out = open_archive(str(tmp_path / "archive")), tmp_path / "scores.parquet"
     archive_past(past, archive)
     out.write_bytes(b"before")
-    with pytest.raises(BacktestError, match="no event from 2020-01-01 to 2020-01-02"):
+    with pytest.raises(
+        BacktestError, match="no event from 2020-01-01 to 2020-01-02: its files are of what arrived from 2026-"
+    ):
         backtest(
             archive, TOPICS, SCORES, load_bundle(starter("baseline")), Range(date(2020, 1, 1), date(2020, 1, 2)), out
         )

@@ -3,7 +3,9 @@
 import json
 from datetime import date
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 pa = pytest.importorskip("pyarrow", reason="needs the training extra")
@@ -15,10 +17,13 @@ from typer.testing import CliRunner  # noqa: E402
 from models.context import PRESET_CONTEXT  # noqa: E402
 from stream.cli import app  # noqa: E402
 from stream.errors import UsageError  # noqa: E402
+from tests.archives import put, transactions  # noqa: E402
 from tests.profile_archives import archive_past  # noqa: E402
 from tests.profile_reference import random_past  # noqa: E402
 from training import train_command  # noqa: E402
 from training.archive import open_archive  # noqa: E402
+from training.job import told_of  # noqa: E402
+from training.train_command import TrainError, say_what_next  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -48,6 +53,59 @@ def test_a_bundle_goes_into_the_store_that_the_scorers_read(
     result = CliRunner().invoke(app, ["train", "--archive", "archive", "--json", *given])
 
     assert json.loads(result.stdout) == {"store": store}
+
+
+def test_a_store_that_cannot_be_written_is_said_before_anything_is_read(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "archive" / "transactions" / "date=2026-01-01").mkdir(parents=True)
+    (tmp_path / "data").mkdir()
+    for name in ("transactions", "labels"):
+        (tmp_path / "data" / f"{name}.parquet").write_bytes(b"not looked at")
+    for source in (["--archive", str(tmp_path / "archive")], ["--data", str(tmp_path / "data")]):
+        result = CliRunner().invoke(app, ["train", *source, "--store", str(tmp_path / "file" / "store")])
+        assert isinstance(result.exception, TrainError)
+        assert "file/store cannot be written: Not a directory; see --store" in str(result.exception)
+
+
+def test_a_file_in_place_of_the_datas_directory_is_named(tmp_path: Path) -> None:
+    (tmp_path / "transactions.parquet").touch()
+    result = CliRunner().invoke(app, ["train", "--data", str(tmp_path / "transactions.parquet")])
+    assert "transactions.parquet is a file: give the directory" in str(result.exception)
+
+
+def test_days_that_the_archive_does_not_have_are_told_with_those_that_it_has(tmp_path: Path) -> None:
+    put(open_archive(str(tmp_path / "archive")), transactions([0, 1]))
+    options = ["--store", str(tmp_path / "store"), "--from", "2099-01-01"]
+    result = CliRunner().invoke(app, ["train", "--archive", str(tmp_path / "archive"), *options])
+    [name] = open_archive(str(tmp_path / "archive")).files("transactions")
+    assert str(result.exception).endswith(
+        f"holds no transaction from 2099-01-01 on: its files are of what arrived from {name.day} to {name.day}"
+    )
+
+
+def test_a_model_that_scores_for_long_tells_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    scored = np.zeros((30, 10, 2), np.float32)
+
+    def predict(features: Any, *_: Any) -> Any:
+        nonlocal now
+        now += 2
+        return features[:, 0, 0]
+
+    telling = told_of(predict, 200, lambda: now)
+    for _ in range(6):
+        assert len(telling(scored, np.ones(30, np.int64), scored)) == 30
+    assert capsys.readouterr().out.splitlines() == ["90 of 200 windows scored", "180 of 200 windows scored"]
+
+
+def test_the_command_that_makes_a_bundle_champion_is_told_where_there_is_one_already(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "champion").write_text("first\n")
+    for name, split in (("first", "time"), ("rows", "rows"), ("second", "time")):
+        say_what_next(tmp_path / name, split)
+    [line] = capsys.readouterr().out.splitlines()
+    assert line == f"To make it champion: TENFOLD_MODEL_STORE={tmp_path} tenfold models promote second --reason WHY"
 
 
 def test_data_or_an_archive_but_not_both(tmp_path: Path) -> None:
