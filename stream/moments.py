@@ -27,6 +27,17 @@ def moment_ms(text: str, now_ms: int, *, ahead: bool) -> int:
 def shown(time: str) -> str:
     """Return a message's time as a person is shown it: in UTC, to the second; as it is where there is no such time."""
     try:
-        return f"{timestamp(epoch_ms(time))[:19]}Z"
+        return shown_ms(epoch_ms(time))
     except ValueError:
         return time
+
+
+def shown_ms(time_ms: int) -> str:
+    """Return milliseconds since the epoch likewise; as they are where no calendar has them.
+
+    Kafka keeps what producers send as a record's timestamp, be it in microseconds.
+    """
+    try:
+        return f"{timestamp(time_ms)[:19]}Z"
+    except OverflowError:
+        return f"{time_ms} ms"

@@ -11,7 +11,7 @@ import redis
 from stream.contract import MAX_ID_CHARS, timestamp
 from stream.errors import UsageError
 from stream.models_command import Told
-from stream.moments import moment_ms
+from stream.moments import moment_ms, shown_ms
 from stream.redis_client import RedisAwayError, connect
 from stream.settings import Settings, mask_url
 from stream.suppression_rules import Because, Change, Kind, Rule, Rules
@@ -121,10 +121,6 @@ def _as_json(told: Rule | Change) -> dict[str, Any]:
 
 def line_of(told: Rule | Change) -> str:
     """Return a rule, or a change with when it was made, of what; times to the second."""
-    end = "" if told.until_ms is None else f"until {_second(told.until_ms)}"
-    made = f"{_second(told.because.at_ms)}  {told.what:<8}  " if isinstance(told, Change) else ""
+    end = "" if told.until_ms is None else f"until {shown_ms(told.until_ms)}"
+    made = f"{shown_ms(told.because.at_ms)}  {told.what:<8}  " if isinstance(told, Change) else ""
     return f"{made}{told.kind:<8}  {told.id:<12}  {end:<26}  {told.because.by}: {told.because.reason}"
-
-
-def _second(time_ms: int) -> str:
-    return timestamp(time_ms)[:19] + "Z"

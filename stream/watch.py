@@ -8,9 +8,9 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, 
 from pydantic import ValidationError
 
 from stream.clients import open_client, reader_config
-from stream.contract import DEAD_LETTER_HEADERS, FRAUD_SCORE, DeadLetterHeaders, FraudScore, timestamp
+from stream.contract import DEAD_LETTER_HEADERS, FRAUD_SCORE, DeadLetterHeaders, FraudScore
 from stream.errors import TenfoldError
-from stream.moments import shown
+from stream.moments import shown, shown_ms
 from stream.settings import Settings
 from stream.topics import require_topics
 
@@ -164,4 +164,4 @@ def score_line(score: FraudScore) -> str:
 def dead_letter_line(letter: DeadLetterHeaders) -> str:
     """Return a dead letter as a line below :data:`LETTER_COLUMNS`."""
     where = f"{letter['topic']}/{letter['partition']} at {letter['offset']}"
-    return _LETTER.format(shown(timestamp(int(letter["timestamp"]))), letter["reason"], where, letter["error"])
+    return _LETTER.format(shown_ms(int(letter["timestamp"])), letter["reason"], where, letter["error"])

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,6 @@ from training.archive import FileName, Kind
 from training.archive_records import Records, to_rows
 
 _DAY_MS = 86_400_000
-_FIRST_DAY, _LAST_DAY = -719_162, 2_932_896  # of Python's calendar, 0001-01-01 and 9999-12-31
 
 
 @dataclass
@@ -57,5 +56,5 @@ class Buffer:
 
 
 def _date(day: int) -> date:
-    """Return days since 1970-01-01 as a date; producers may send timestamps of any year."""
-    return datetime(1970, 1, 1, tzinfo=UTC).date() + timedelta(min(max(day, _FIRST_DAY), _LAST_DAY))
+    """Return days since 1970-01-01 as a date."""
+    return date(1970, 1, 1) + timedelta(day)

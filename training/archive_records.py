@@ -27,6 +27,7 @@ from stream.parse import Message, ParsedLabel, ParsedScore, parse_plain
 from training.archive import SCHEMAS, TIME, Kind
 
 _INT32_MAX, _INT64_MAX = 2**31 - 1, 2**63 - 1
+_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999  # the first and last of Python's calendar
 
 Headers = Mapping[str, str | bytes | None]
 
@@ -63,13 +64,15 @@ def to_rows(kind: Kind, records: Records, topic_id: str, partition: int) -> Rows
     """Return the rows of records. Transactions pass the scorer's own decoder, so that its dead letters stay out.
 
     The keys of labels and scores are not compared with their ``user_id``: a verdict under a wrong key is still one.
+    Kafka's timestamps, which producers may send in microseconds too, end where the calendar does: no reader of the
+    archive has later ones.
     """
     places, arrays, refused = _READERS[kind](records)
     arrays = {
         "topic_id": pa.repeat(pa.scalar(topic_id, pa.string()), len(places)),
         "partition": pa.repeat(pa.scalar(partition, pa.int32()), len(places)),
         "offset": pa.array(np.array(records.offsets, np.int64)[places]),
-        "kafka_timestamp": _times(np.array(records.timestamps_ms, np.int64)[places]),
+        "kafka_timestamp": _times(np.array(records.timestamps_ms, np.int64)[places].clip(_FIRST_MS, _LAST_MS)),
         **arrays,
     }
     schema = SCHEMAS[kind]

@@ -173,9 +173,10 @@ def _seen(archive: Archive, topic: str, partition: int, event: dict[str, Any], s
     return _Seen(partition, pa.concat_tables(parts), begin, earlier or begin == 0)
 
 
-def _day_after(event: dict[str, Any]) -> date:
-    day: date = event["kafka_timestamp"].date() + timedelta(days=1)
-    return day
+def _day_after(event: dict[str, Any]) -> date | None:
+    """Return the day after that of the event's file; ``None`` where the calendar has none."""
+    day: date = event["kafka_timestamp"].date()
+    return None if day == date.max else day + timedelta(days=1)
 
 
 def _story(

@@ -19,12 +19,14 @@ from training.explain_archive import told_from_archive
 ARRIVED = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
-def put_payment(archive: Archive, topic_id: str, arrived: datetime, amount: float) -> None:
+def put_payment(
+    archive: Archive, topic_id: str, arrived: datetime, amount: float, kafka_timestamp: datetime | None = None
+) -> None:
     row = {
         "topic_id": topic_id,
         "partition": 0,
         "offset": 7,
-        "kafka_timestamp": arrived,
+        "kafka_timestamp": kafka_timestamp or arrived,
         "key": "anna",
         "transaction_id": "t-1",
         "user_id": "anna",
@@ -90,3 +92,12 @@ def test_of_a_topic_made_anew_each_payment_at_the_same_offset_has_its_own_score(
 
     put_score(archive, 2, anew + timedelta(seconds=1), 0.5)
     assert told(archive) == [(5.0, 0.375), (6.0, 0.5)]
+
+
+def test_a_payment_of_the_last_day_of_the_calendar_is_told(tmp_path: Path) -> None:
+    """There the archive has what was sent with a Kafka timestamp in microseconds."""
+    archive = open_archive(str(tmp_path / "archive"))
+    put_payment(archive, "T1", ARRIVED, 5.0, kafka_timestamp=datetime(9999, 12, 31, 23, 59, 59, 999000, UTC))
+    put_score(archive, 0, ARRIVED, 0.25)
+
+    assert told(archive) == [(5.0, 0.25)]

@@ -9,7 +9,7 @@ from stream.doctor import print_findings
 from stream.doctor_finding import error, ok
 from stream.examples import SCORES
 from stream.explain import lines
-from stream.moments import shown
+from stream.moments import shown, shown_ms
 from stream.terminal import escaped, fitted
 from stream.watch import SCORE_COLUMNS, score_line
 
@@ -36,6 +36,11 @@ def test_what_would_steer_a_terminal_is_escaped() -> None:
 )
 def test_times_of_all_zones_are_shown_by_one_clock(time: str) -> None:
     assert shown(time) == "2026-03-02T01:40:00Z"
+
+
+@pytest.mark.parametrize("time_ms", [1_764_428_400_000_000, 2**63 - 1, -(2**63)])  # the first is of microseconds
+def test_a_record_of_no_year_of_the_calendar_is_shown_in_milliseconds(time_ms: int) -> None:
+    assert shown_ms(time_ms) == f"{time_ms} ms"
 
 
 def test_a_score_fits_eighty_columns_below_the_columns_names() -> None:
