@@ -171,7 +171,7 @@ def _why(story: Story, score: dict[str, Any]) -> list[str]:
 def lines(it: dict[str, Any], width: int | None = None) -> list[str]:
     """Return what :func:`told` told as lines for a person, no wider than ``width`` where it can be helped.
 
-    First the score and why it is what it is, then what it was made of; features are for programs.
+    First the score and why it is what it is, then what it was made of.
     """
     source, published = it["source"], it["published"]
     merchant = f" at {it['merchant_id']}" if it["merchant_id"] else ""
@@ -183,6 +183,8 @@ def lines(it: dict[str, Any], width: int | None = None) -> list[str]:
         f"payment    {it['transaction_id']} of {it['user_id']}: {sent}",
         f"window     {'; '.join(_about_window(it))}",
         *_table(it["window"]),
+        "features   of this payment; --json has those of all",
+        *_value_rows(it["window"][-1]["features"]),
         *_profile_lines(it),
         *([] if published is None else [f"scored     {shown(published['scored_at'])} by {published['model_version']}"]),
         f"record     {place}, read from {'Kafka' if source['from'] == 'topic' else 'the archive'}",
@@ -247,11 +249,16 @@ def _payment_row(step: dict[str, Any]) -> list[str]:
 def _profile_lines(it: dict[str, Any]) -> list[str]:
     if not it["context"]:
         return []
-    day, widest = it["recomputed"]["profile_day"], max(map(len, it["context"]))
+    day = it["recomputed"]["profile_day"]
     return [
         f"profiles   {f'of {day}' if day else 'none, as of a user and a merchant never seen'}",
-        *(f"  {name:<{widest}}  {value:g}" for name, value in it["context"].items()),
+        *_value_rows(it["context"]),
     ]
+
+
+def _value_rows(values: dict[str, float]) -> list[str]:
+    widest = max(map(len, values))
+    return [f"  {name:<{widest}}  {value:g}" for name, value in values.items()]
 
 
 def _table(window: Sequence[dict[str, Any]]) -> list[str]:

@@ -160,10 +160,10 @@ def explain(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Explain a score: flagged or not and why, the payment, its window and profiles; and make the score again.
+    """Explain a score: flagged or not and why, the payment, its window, features and profiles; make the score again.
 
-    --json has the features, too. Each message of the transaction that was scored is explained. Exit code 1 if a
-    score, made again, is another, or a message is gone.
+    Each message of the transaction that was scored is explained. Exit code 1 if a score, made again, is another, or
+    a message is gone.
 
     Example: tenfold explain t-1
     """

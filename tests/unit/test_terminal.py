@@ -141,8 +141,15 @@ def test_an_explanation_begins_with_the_score_and_why() -> None:
         "scored     2026-03-01T18:21:07Z by starter-default",
         "record     transactions/3 at 12345, read from Kafka",
     ]
-    assert {line.split()[0] for line in told()[6:-2]} == {"2026-03-01T18:21:07Z"}  # one clock for all
-    assert "log_amount" not in "".join(told())
+    assert {line.split()[0] for line in told()[6:-8]} == {"2026-03-01T18:21:07Z"}  # one clock for all
+    assert told()[-8:-2] == [
+        "features   of this payment; --json has those of all",
+        "  log_amount                  6",
+        "  hour_sin                    6.1",
+        "  is_night                    6.2",
+        "  log_seconds_since_previous  6.3",
+        "  amount_against_window       6.4",
+    ]
 
 
 @pytest.mark.parametrize(
