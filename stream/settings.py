@@ -6,6 +6,7 @@ The environment wins over the file. A setting that is unknown or contradicts ano
 import json
 import os
 import re
+import tomllib
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -165,6 +166,9 @@ class Settings(BaseSettings):
         """Read ``SECURITY_PROTOCOL``, the form a shell can export, as ``security.protocol``."""
         if not isinstance(value, Mapping):
             return value
+        for name, entry in value.items():
+            if not isinstance(entry, bool | int | float | str):  # in TOML, sasl.password = "…" is a table in a table
+                raise ValueError(f'{name} is no text: in TOML a name with dots is in quotes, as "sasl.password"')
         return {
             str(name).lower().replace("_", "."): str(entry).lower() if isinstance(entry, bool) else str(entry)
             for name, entry in value.items()
@@ -266,10 +270,11 @@ def load(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from None
-    except ValueError as error:  # the TOML file or a JSON value in the environment
-        where = f", in {config_file} or the environment" if config_file else ""
-        raise SettingsError(f"the settings cannot be read{where}: {error}") from None
+        raise SettingsError("\n".join(_explain(problem, config_file) for problem in error.errors())) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{config_file} is no TOML: {error}") from None
+    except ValueError as error:  # a JSON value in the environment
+        raise SettingsError(f"the settings cannot be read: {error}") from None
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
@@ -299,20 +304,25 @@ def _close(name: str, known: Collection[str]) -> str | None:
     return next(iter([*near, *entries, *get_close_matches(name, known, n=1)]), None)
 
 
-def _explain(problem: Mapping[str, Any]) -> str:
+def _explain(problem: Mapping[str, Any], file: str | None) -> str:
     place = [str(part) for part in problem["loc"]]
     message = str(problem["msg"]).removeprefix("Value error, ")
     if not place:
         return message
-    name, given = PREFIX + "__".join([place[0].upper(), *place[1:2]]), problem["input"]
-    if problem["type"] == "extra_forbidden":
+    if problem["type"] == "extra_forbidden":  # what the environment has is looked at before
         close = get_close_matches(place[0], Settings.model_fields, n=1)
-        return f"{place[0]} is not a setting" + (f": did you mean {close[0]}?" if close else "")
+        return f"{place[0]}, in {file}, is not a setting" + (f": did you mean {close[0]}?" if close else "")
+    variable, given = f"{PREFIX}{place[0].upper()}", problem["input"]
+    exported = any(name.upper() == variable or name.upper().startswith(f"{variable}__") for name in os.environ)
+    name = "__".join([variable, *place[1:2]]) + (f", in {file}," if file and not exported else "")
     if problem["type"] == "value_error":  # raised here, and says what to do
-        return f"{name}: {message}"
+        return f"{name.removesuffix(',')}: {message}"
+    if problem["type"] == "dict_type":
+        return f"{name} is no table: give each of its entries as {variable}__NAME=VALUE, or below [{place[0]}]"
     is_secret = len(place) > 1 or Settings.model_fields[place[0]].annotation is SecretStr
-    shown = isinstance(given, bool | int | float | str) and not is_secret
-    return f"{name} is {given!r}: give {_allowed(place[0], problem)}" if shown else f"{name}: {message}"
+    if is_secret or not isinstance(given, bool | int | float | str):
+        return f"{name.removesuffix(',')}: {message}"
+    return f"{name} is {given!r}: give {_allowed(place[0], problem)}"
 
 
 def _allowed(name: str, problem: Mapping[str, Any]) -> str:
@@ -325,6 +335,8 @@ def _allowed(name: str, problem: Mapping[str, Any]) -> str:
     if kind == "string_pattern_mismatch":
         [(least, most)] = re.findall(r"{(\d+),(\d+)}", context["pattern"])
         return f"{least} to {most} letters, digits, dots, hyphens or underscores"
+    if kind == "string_type":
+        return "text, in quotes"
     if field.annotation not in (int, float):
         return str(field.description)
     bounds = {

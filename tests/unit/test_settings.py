@@ -114,12 +114,38 @@ def test_what_cannot_be_is_refused_by_name(
     assert message in str(refused.value)
 
 
-def test_an_unknown_name_in_the_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    file = tmp_path / "tenfold.toml"
-    file.write_text('groupid = "x"\n')
-    monkeypatch.setenv("TENFOLD_CONFIG", str(file))
-    with pytest.raises(SettingsError, match="groupid is not a setting: did you mean group_id"):
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        ('groupid = "x"', "groupid, in tenfold.toml, is not a setting: did you mean group_id?"),
+        ("input_topic = 7", "TENFOLD_INPUT_TOPIC, in tenfold.toml, is 7: give text, in quotes"),
+        ('batch_size = "x"', "TENFOLD_BATCH_SIZE, in tenfold.toml, is 'x': give a whole number, 1 to 65536"),
+        ("reasons = 1\ngroup_id =\n", "tenfold.toml is no TOML: Invalid value (at line 2, column 11)"),
+        ("group_id = '\udcff'", "tenfold.toml is no TOML: 'utf-8' codec can't decode byte 0xff in position 12"),
+    ],
+)
+def test_what_cannot_be_in_the_file_is_refused_with_the_files_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, toml: str, message: str
+) -> None:
+    assert_the_file_is_refused(monkeypatch, tmp_path, toml, message, not_told="Input should be")
+
+
+def test_what_is_wrong_in_the_environment_is_not_the_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TENFOLD_BATCH_SIZE", "0")
+    message = "TENFOLD_BATCH_SIZE is '0': give a whole number, 1 to 65536"
+    assert_the_file_is_refused(monkeypatch, tmp_path, "batch_size = 7", message, not_told="tenfold.toml")
+
+
+def assert_the_file_is_refused(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, toml: str, message: str, *, not_told: str
+) -> None:
+    monkeypatch.chdir(folder)
+    Path("tenfold.toml").write_text(toml, encoding="utf-8", errors="surrogateescape")
+    monkeypatch.setenv("TENFOLD_CONFIG", "tenfold.toml")
+    with pytest.raises(SettingsError) as refused:
         load()
+    assert str(refused.value).startswith(message)
+    assert not_told not in str(refused.value)
 
 
 def test_the_url_of_redis_says_how_it_is_run() -> None:
@@ -165,6 +191,25 @@ def test_a_wrong_secret_is_not_in_the_error(monkeypatch: pytest.MonkeyPatch, nam
         load()
     assert name.partition("__")[0] in str(refused.value)
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        ('kafka = "sasl.password=hunter2"', "TENFOLD_KAFKA, in tenfold.toml, is no table: give each of its entries as"),
+        ('redis = "password=hunter2"', "TENFOLD_REDIS, in tenfold.toml, is no table: give each of its entries as"),
+        ('kafka = ["hunter2"]', "TENFOLD_KAFKA, in tenfold.toml, is no table"),
+        ('[kafka]\nsasl.password = "hunter2"', "TENFOLD_KAFKA, in tenfold.toml: sasl is no text: in TOML a name with"),
+        ('[redis]\npassword = ["hunter2"]', "TENFOLD_REDIS__password, in tenfold.toml: "),
+        ('redis_url = "http://scorer:hunter2@redis"', "TENFOLD_REDIS_URL, in tenfold.toml: must begin with"),
+        ('redis_url = ["hunter2"]', "TENFOLD_REDIS_URL, in tenfold.toml: "),
+        ('pseudonym_keys = "hunter2"', "TENFOLD_PSEUDONYM_KEYS, in tenfold.toml: "),
+        ('redis_url = "redis://:hunter2@redis', "tenfold.toml is no TOML: "),
+        ('delivery = "hunter2"\nkafka = "hunter2', "tenfold.toml is no TOML: "),
+    ],
+)
+def test_nor_is_one_of_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, toml: str, message: str) -> None:
+    assert_the_file_is_refused(monkeypatch, tmp_path, toml, message, not_told="hunter2")
 
 
 def test_no_error_of_a_value_is_pydantics_own(monkeypatch: pytest.MonkeyPatch) -> None:
