@@ -146,7 +146,7 @@ class _Run:
         return self._tally.summary(self._now())
 
     def _now(self) -> float:
-        """Return the time of a monotonic clock that stands still in a pause, in seconds."""
+        """Return the time of a monotonic clock that stands still in a pause once all is answered, in seconds."""
         return time.monotonic() - self._paused_s
 
     def _outputs(self) -> Iterator[TopicPartition]:
@@ -180,22 +180,23 @@ class _Run:
     def _stand_still(self, phase: Phase) -> None:
         """Send and show nothing until a key is pressed.
 
-        The scorer goes on, and what it answers is read; from its last answer on it is a pause, and counts for nothing.
+        The scorer goes on, and what it still has to answer is read; then the clock stands still.
         """
-        since = time.monotonic()
         while not self._ended() and not self._is_paused_by(self._keys()):
+            since = time.monotonic()
             self._view.pause(self._tally, phase)
             self._producer.poll(0)
-            if self._read():
-                since = time.monotonic()
+            is_idle = self._tally.unanswered == 0
+            self._read()
             self._scorer.require_running()
-        self._paused_s += time.monotonic() - since
+            if is_idle:
+                self._paused_s += time.monotonic() - since
 
-    def _read(self) -> bool:
-        """Read what was answered; return whether anything was."""
+    def _read(self) -> None:
+        """Read what was answered."""
         first = self._consumer.poll(_POLL_S)
         if first is None:
-            return False
+            return
         now = self._now()
         for message in (first, *self._consumer.consume(_AT_ONCE, 0)):
             problem = message.error()
@@ -205,7 +206,6 @@ class _Run:
                 self._tally.scored(FRAUD_SCORE.validate_json(message.value() or b""), now)
             else:
                 self._tally.dead(_text(dict(message.headers() or [])["reason"]))
-        return True
 
     def _look(self, phase: Phase) -> None:
         """Show how it stands, and see that it goes on."""
