@@ -29,8 +29,9 @@ def suppressed(settings: Settings, kind: Kind, id_: str, until: str, reason: str
     """
     rule = Rule(kind, _id(id_), until_of(until, now_ms), _because(reason, now_ms))
     with _rules(settings) as rules:
-        rules.suppress(rule)
-    return Told(_as_json(rule), [f"no anomaly of this {kind} is raised before {timestamp(rule.until_ms)}"])
+        before_ms = rules.suppress(rule)
+    instead = "" if before_ms is None else f", in place of the rule until {timestamp(before_ms)}"
+    return Told(_as_json(rule), [f"no anomaly of this {kind} is raised before {timestamp(rule.until_ms)}{instead}"])
 
 
 def lifted(settings: Settings, kind: Kind, id_: str, reason: str, now_ms: int) -> Told:
@@ -65,7 +66,7 @@ def until_of(text: str, now_ms: int) -> int:
     """Return the end that ``2026-03-01T08:00:00Z``, ``90m``, ``12h`` or ``7d`` names, milliseconds since the epoch.
 
     Raises:
-        UsageError: it is none of these, or not in the future.
+        UsageError: it is none of these, not in the future, or after the year 9999.
     """
     try:
         until_ms = moment_ms(text, now_ms, ahead=True)
@@ -73,6 +74,10 @@ def until_of(text: str, now_ms: int) -> int:
         raise UsageError(f"--until {text!r} is neither 2026-03-01T08:00:00Z nor 90m, 12h, 7d") from None
     if until_ms <= now_ms:
         raise UsageError(f"--until {text!r} is over already: name a time that is to come")
+    try:
+        timestamp(until_ms)
+    except OverflowError:
+        raise UsageError(f"--until {text!r} is after the year 9999 in UTC: name an earlier time") from None
     return until_ms
 
 
@@ -83,9 +88,12 @@ def _id(text: str) -> str:
 
 
 def _because(reason: str, now_ms: int) -> Because:
-    if not reason.strip() or len(reason) > _LONGEST_REASON:
-        raise UsageError(f"--reason has 1 to {_LONGEST_REASON} characters: say why, for whoever looks later")
-    return Because(_me(), now_ms, reason.strip())
+    told = reason.strip()
+    if not told or not told.isprintable() or len(told) > _LONGEST_REASON:
+        raise UsageError(
+            f"--reason is one line of 1 to {_LONGEST_REASON:,} printable characters: say why, for whoever looks later"
+        )
+    return Because(_me(), now_ms, told)
 
 
 def _me() -> str:

@@ -23,7 +23,7 @@ MOST_RULES = 10_000
 #: So many changes are kept.
 HISTORY = 1_000
 
-#: Drops what has ended, then sets a rule, or takes one away where its value is empty.
+#: Drops what has ended, then sets a rule, or takes one away where its value is empty; tells which stood there before.
 _CHANGE = """
 local now, latest = tonumber(ARGV[1]), ARGV[1]
 local function ends(value) return string.match(value, '^%d+') end
@@ -31,10 +31,11 @@ local rules = redis.call('HGETALL', KEYS[1])
 for i = 1, #rules, 2 do
   if tonumber(ends(rules[i + 1])) <= now then redis.call('HDEL', KEYS[1], rules[i]) end
 end
+local before = redis.call('HGET', KEYS[1], ARGV[2]) or ''
 if ARGV[3] == '' then
-  if redis.call('HDEL', KEYS[1], ARGV[2]) == 0 then return 'none' end
+  if redis.call('HDEL', KEYS[1], ARGV[2]) == 0 then return '' end
 else
-  if redis.call('HEXISTS', KEYS[1], ARGV[2]) == 0 and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[5]) then
+  if before == '' and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[5]) then
     return 'full'
   end
   redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
@@ -45,7 +46,7 @@ end
 redis.call('PEXPIREAT', KEYS[1], latest)
 redis.call('SET', KEYS[2], ARGV[7])
 redis.call('XADD', KEYS[3], 'MAXLEN', ARGV[6], '*', 'change', ARGV[4])
-return 'done'
+return before
 """
 
 
@@ -87,18 +88,20 @@ class Rules:
     client: Client
     group_id: str
 
-    def suppress(self, rule: Rule) -> None:
-        """Set a rule; one of the same user or merchant is replaced.
+    def suppress(self, rule: Rule) -> int | None:
+        """Set a rule; return until when (ms) the one of the same user or merchant was that it replaces, if any.
 
         Raises:
             RulesError: there are too many.
         """
         kind, id_, until_ms, because = rule
         value = f"{until_ms} {json.dumps(because._asdict())}"
-        if self._change(f"{kind}:{id_}", value, Change("suppress", kind, id_, until_ms, because)) == b"full":
+        before = self._change(f"{kind}:{id_}", value, Change("suppress", kind, id_, until_ms, because))
+        if before == b"full":
             raise RulesError(
                 f"there are {MOST_RULES:,} rules already: lift some; a model that flags too many has a threshold"
             )
+        return int(before.partition(b" ")[0]) if before else None
 
     def lift(self, kind: Kind, id_: str, because: Because) -> None:
         """Take a rule away.
@@ -106,7 +109,7 @@ class Rules:
         Raises:
             RulesError: there is none.
         """
-        if self._change(f"{kind}:{id_}", "", Change("lift", kind, id_, None, because)) == b"none":
+        if not self._change(f"{kind}:{id_}", "", Change("lift", kind, id_, None, because)):
             raise RulesError(f"this {kind} is not suppressed: `tenfold suppress list` shows who is")
 
     def version(self) -> bytes | None:

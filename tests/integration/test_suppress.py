@@ -17,6 +17,8 @@ from stream.cli import app
 from stream.metrics import Metrics
 from stream.redis_client import open_redis
 from stream.redis_url import split_redis_url
+from stream.settings import load
+from stream.suppress_command import suppressed
 from stream.suppression_rules import Because, Rule, Rules, RulesError
 from stream.suppression_watch import Suppressed
 from tests.brokers import RedisServer
@@ -46,15 +48,15 @@ def because(at_ms: int = NOW_MS, reason: str = "on holiday") -> Because:
 def test_a_rule_is_in_force_until_its_end_or_until_it_is_lifted(rules: Rules) -> None:
     first, second = Rule("user", "a:nn", NOW_MS + 60_000, because()), Rule("merchant", "m", NOW_MS + 30_000, because())
     before, begun_ms = rules.version(), time.time_ns() // 1_000_000
-    rules.suppress(first)
-    rules.suppress(second)
+    assert rules.suppress(first) is None
+    assert rules.suppress(second) is None
     assert rules.version() != before
     assert rules.in_force(NOW_MS) == [second, first]
     assert rules.in_force(NOW_MS + 30_000) == [first]
     left_ms = cast("int", rules.client.pttl(f"tenfold:{{{rules.group_id}:suppressed}}:rules"))
     assert 0 < left_ms <= first.until_ms - begun_ms, "with the last rule Redis forgets them"
     later = first._replace(until_ms=NOW_MS + 90_000)
-    rules.suppress(later)
+    assert rules.suppress(later) == first.until_ms
     assert rules.in_force(NOW_MS) == [second, later], "replaced"
     rules.lift("user", "a:nn", because())
     assert rules.in_force(NOW_MS) == [second]
@@ -62,6 +64,14 @@ def test_a_rule_is_in_force_until_its_end_or_until_it_is_lifted(rules: Rules) ->
         rules.lift("user", "a:nn", because())
     with pytest.raises(RulesError, match="this merchant is not suppressed"):
         rules.lift("merchant", "m", because(NOW_MS + 30_000))
+
+
+def test_who_shortens_a_rule_is_told(redis_url: str, group_id: str) -> None:
+    settings = load(redis_url=redis_url, group_id=group_id)
+    week, hour = (suppressed(settings, "user", "anna", until, "on holiday", NOW_MS) for until in ("7d", "1h"))
+    assert week.lines == ["no anomaly of this user is raised before 2027-01-22T08:00:00.000Z"]
+    [line] = hour.lines
+    assert line.endswith("before 2027-01-15T09:00:00.000Z, in place of the rule until 2027-01-22T08:00:00.000Z")
 
 
 def test_the_history_keeps_who_when_what_and_why_of_the_last_changes(

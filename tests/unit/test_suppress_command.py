@@ -8,6 +8,7 @@ from stream.suppression_rules import Because, Change, Rule
 from tests.unit.test_cli import tenfold, the_one_line
 
 NOW_MS = 1_767_261_600_000  # 2026-01-01T10:00:00Z
+_REASON = "--reason is one line of 1 to 1,000 printable characters"
 
 
 @pytest.mark.parametrize(
@@ -39,12 +40,17 @@ def test_an_end_that_is_past_is_refused(text: str) -> None:
     ("words", "code", "told"),
     [
         (["user", "x" * 129, "--until", "1d", "--reason", "y"], 2, "an id has 1 to 128 characters, this one 129"),
-        (["user", "x", "--until", "1d", "--reason", " "], 2, "--reason has 1 to 1000 characters"),
+        (["user", "x", "--until", "1d", "--reason", " "], 2, _REASON),
+        (["user", "x", "--until", "1d", "--reason", "y" * 1_001], 2, _REASON),
+        (["lift", "user", "x", "--reason", "two\nlines"], 2, _REASON),
+        (["user", "x", "--until", "1d", "--reason", "\x1b[2J"], 2, _REASON),
+        (["user", "x", "--until", "1d", "--reason", b"\xff"], 2, _REASON),
+        (["user", "x", "--until", "9999-12-31T23:59:59-12:00", "--reason", "y"], 2, "is after the year 9999 in UTC"),
         (["user", "x", "--until", "soon", "--reason", "y"], 2, "is neither"),
         (["list"], 1, "Redis at redis://127.0.0.1:1/0 does not"),
     ],
 )
-def test_what_cannot_be_is_one_line(words: list[str], code: int, told: str) -> None:
+def test_what_cannot_be_is_one_line(words: list[str | bytes], code: int, told: str) -> None:
     ran = tenfold("suppress", *words, TENFOLD_REDIS_URL="redis://127.0.0.1:1/0")
     assert ran.returncode == code
     assert told in the_one_line(ran)
