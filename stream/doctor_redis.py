@@ -1,8 +1,10 @@
 """Redis: does it answer, keep what it is given, have room, and answer soon."""
 
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import redis
@@ -28,7 +30,7 @@ def check_redis(client: Client, settings: Settings, users: int | None) -> Iterat
     servers = primaries(client)
     for server in servers:
         info = server.info()
-        yield from judge_server(info, allow_eviction=settings.allow_eviction)
+        yield from judge_server(info, settings)
         yield from judge_memory(info, server.dbsize(), -(-users // len(servers)) if users else None)
         yield from judge_latency(_round_trips_ms(server))
     if is_cluster_as_one_server(client):
@@ -39,16 +41,16 @@ def check_redis(client: Client, settings: Settings, users: int | None) -> Iterat
         )
 
 
-def judge_server(info: Mapping[str, Any], *, allow_eviction: bool) -> Iterator[Finding]:
+def judge_server(info: Mapping[str, Any], settings: Settings) -> Iterator[Finding]:
     """Yield what ``INFO`` says of one server."""
     yield ok("redis", f"Redis {info['redis_version']} answers")
     policy = info.get("maxmemory_policy", "noeviction")
-    if policy != "noeviction" and not allow_eviction:
+    if policy != "noeviction" and not settings.allow_eviction:
         yield error(
             "redis-evicts",
             f"maxmemory-policy is {policy}: when its memory is full Redis drops windows, and scores are then wrong",
             "set it to noeviction, and in its configuration for the next start",
-            "redis-cli CONFIG SET maxmemory-policy noeviction",
+            _no_eviction(settings.redis_url.get_secret_value()),
         )
     if info.get("role") == "slave":
         yield error("redis-replica", "this Redis is a replica", "name the primary in TENFOLD_REDIS_URL, or Sentinel")
@@ -122,6 +124,15 @@ def judge_skew(theirs: float, before: float, after: float) -> Iterator[Finding]:
         )
     else:
         yield ok("clock", "Redis' clock and this machine's agree")
+
+
+def _no_eviction(url: str) -> str:
+    """Return the command that stops a server from evicting, or none where it takes more than host and port."""
+    parts = urlsplit(url)
+    if parts.scheme != "redis":
+        return ""
+    place = f"-h {shlex.quote(parts.hostname or 'localhost')} -p {parts.port or 6379}"
+    return f"redis-cli {place} CONFIG SET maxmemory-policy noeviction"
 
 
 def _round_trips_ms(server: redis.Redis) -> list[float]:

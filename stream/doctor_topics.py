@@ -1,5 +1,6 @@
 """The topics: are they there, do they keep what they must, and do they survive a broker."""
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from stream.settings import Settings
 _CALL_S = 10.0
 _DAY_MS = 86_400_000
 _AHEAD_MS = 5_000
+_REPLICAS = 3  # of which one may be away and another one lost, with two in sync
 
 
 class Topic(NamedTuple):
@@ -84,10 +86,11 @@ def judge_topic(topic: Topic, brokers: int, settings: Settings) -> Iterator[Find
             "bring the brokers back that have them",
         )
     if topic.replicas == 1 and brokers > 1:
+        most = min(_REPLICAS, brokers)
         yield warning(
             "one-replica",
             f"{topic.name} has one replica on {brokers} brokers: without the one that has it nothing is scored",
-            "give it three (kafka-reassign-partitions.sh); new topics: `tenfold topics create --replication 3`",
+            f"give it {most} (kafka-reassign-partitions.sh); new topics: `tenfold topics create --replication {most}`",
         )
     if topic.config is None:
         yield note(
@@ -108,15 +111,13 @@ def judge_topic(topic: Topic, brokers: int, settings: Settings) -> Iterator[Find
         yield warning(
             "insync-tight",
             f"{topic.name} has {topic.replicas} replicas and needs all in sync: one broker away stops it",
-            "set min.insync.replicas to one less",
-            _setting(topic, "min.insync.replicas", topic.replicas - 1, settings),
+            *_insync(topic, topic.replicas - 1, settings),
         )
     elif topic.replicas > 1 and least == 1:
         yield warning(
             "insync-loose",
             f"{topic.name} takes records that one replica has: losing that broker may lose them",
-            "set min.insync.replicas to 2",
-            _setting(topic, "min.insync.replicas", 2, settings),
+            *_insync(topic, 2, settings),
         )
     if "compact" in topic.config.get("cleanup.policy", "delete"):
         yield error(
@@ -202,15 +203,23 @@ def check_timestamps(admin: AdminClient, topic: Topic, now_ms: int) -> Iterator[
         )
 
 
+def _insync(topic: Topic, least: int, settings: Settings) -> tuple[str, str]:
+    """Return what to do, and the command for it where there is one: of two replicas no setting is right."""
+    if topic.replicas < _REPLICAS:
+        three = "give it three, on three brokers (kafka-reassign-partitions.sh), of which two are in sync"
+        return f"{three}: of two, one is not enough, and both are too many", ""
+    return f"set min.insync.replicas to {least}", _setting(topic, "min.insync.replicas", least, settings)
+
+
 def _setting(topic: Topic, name: str, value: int | str, settings: Settings) -> str:
-    kafka = f"--bootstrap-server {settings.bootstrap_servers}"
+    kafka = f"--bootstrap-server {shlex.quote(settings.bootstrap_servers)}"
     return f"kafka-configs.sh {kafka} --alter --topic {topic.name} --add-config {name}={value}"
 
 
 def _creating(found: Mapping[str, Topic], brokers: int, settings: Settings) -> str:
     """Return the command that creates what is missing beside what was ``found``, which it leaves as it is."""
     source = found.get(settings.input_topic)
-    replicated = " --replication 3" if brokers >= 3 else ""
+    replicated = f" --replication {min(_REPLICAS, brokers)}" if brokers > 1 else ""
     kept = "" if source or settings.archive else f" --keep-days {WINDOW_MAX_AGE_MS // _DAY_MS}"
     return f"tenfold topics create --partitions {source.partitions if source else 12}{replicated}{kept}"
 

@@ -1,6 +1,7 @@
 """``/metrics``, ``/healthz`` and ``/readyz`` on one small HTTP server."""
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +14,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from stream.settings import Settings, SettingsError
+
+log = logging.getLogger(__name__)
 
 #: A loop that has not come round for so long is waiting: for Kafka to take a batch, most likely.
 WAITING_AFTER_S = 3.0
@@ -28,6 +31,7 @@ class Health:
     clock: Callable[[], float] = time.monotonic
     why_not_ready: str | None = "starting"  # None is ready
     last_turn: float = field(init=False)
+    _told: bool = False  # that the loop is waiting
 
     def __post_init__(self) -> None:
         self.turn()
@@ -39,9 +43,18 @@ class Health:
     @property
     def reason(self) -> str | None:
         """Why records are not scored at this moment; ``None`` if they are."""
-        if self.why_not_ready is None and self.clock() - self.last_turn > WAITING_AFTER_S:
-            return "a batch does not get through: waiting for Kafka"
-        return self.why_not_ready
+        return "a batch does not get through: waiting for Kafka" if self._waiting else self.why_not_ready
+
+    @property
+    def _waiting(self) -> bool:
+        return self.why_not_ready is None and self.clock() - self.last_turn > WAITING_AFTER_S
+
+    def look(self) -> None:
+        """Log that a batch does not get through, once for each: the loop, which is patient with it, cannot."""
+        waiting = self._waiting
+        if waiting and not self._told:
+            log.warning("no answer yet", extra={"from": "Kafka", "error": self.reason})
+        self._told = waiting
 
     @property
     def stuck(self) -> bool:

@@ -23,7 +23,7 @@ class ScoreLog:
         metrics = self._metrics
         now = {
             "scored": _total(metrics.scores),
-            "flagged": _total(metrics.anomalies),
+            "flagged": _total(metrics.anomalies) - _total(metrics.suppressed),
             "dead_letters": _total(metrics.dead_letters),
             "lag": _total(metrics.lag_records),
         }

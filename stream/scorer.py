@@ -102,6 +102,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         log.info("scorer started", extra={**started, "group": settings.group_id})
         parts.suppressed.look()  # before the first score
         looking = [
+            look_every(1.0, parts.health.look, "waiting", stop),
             look_every(SUPPRESSED_EVERY_S, parts.suppressed.look, "suppressed", stop),
             look_every(settings.model_poll_s, lambda: _look_at(watches), "models", stop),
         ]

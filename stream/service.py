@@ -73,8 +73,8 @@ class Service:
         self._lost_at = float("inf")  # when to ask whether it is the consumer that is lost
         self._newest_ms: dict[int, int] = {}  # by partition: Kafka timestamp of the last record taken
         self._partition_count, self._count_again = 0, True
-        self._outputs = (settings.output_topic, settings.dlq_topic)
-        self._missing: list[str] = []  # of these, while nothing gets through
+        self._topics = (settings.input_topic, settings.output_topic, settings.dlq_topic)
+        self._missing: list[str] = []  # of these, looked for while nothing gets through or there is no input
         self._replaced = False  # by another service, and whatever its consumer calls is of no interest any more
         self._room = 0  # batches that may be under way while the next one is fetched
         self._next_lag_look = self._next_probe = self._next_complaint = 0.0
@@ -271,12 +271,13 @@ class Service:
             return self._away is None
         self._next_probe = now + _PROBE_S
         try:
-            if self._contact.lost or self._count_again:
+            if self._contact.lost or self._count_again or not self._partition_count:
                 topic, before = self._settings.input_topic, self._partition_count
                 count = len(self._consumer.list_topics(topic, _PROBE_S).topics[topic].partitions)
                 self._partition_count = note_partitions(topic, before, count, self._metrics)
                 self._contact.lost = self._count_again = False
-            self._missing = missing_topics(self._consumer, self._outputs, _PROBE_S) if self._assignment.held_up else []
+            wanting = self._assignment.held_up or not self._partition_count
+            self._say_what_is_missing(missing_topics(self._consumer, self._topics, _PROBE_S) if wanting else [], now)
             self._pipeline.open()
             self._store.ping()
         except (KafkaException, ProducerLostError, redis.RedisError) as error:
@@ -297,6 +298,12 @@ class Service:
             log.warning("no answer", extra={"from": away, "error": str(error), **limit})
             self._next_complaint = now + _COMPLAIN_EVERY_S
         self._away = away
+
+    def _say_what_is_missing(self, missing: list[str], now: float) -> None:
+        if missing and (missing != self._missing or now >= self._next_complaint):
+            log.warning("no topic", extra={"missing": missing, "to_do": "create with `tenfold topics create`"})
+            self._next_complaint = now + _COMPLAIN_EVERY_S
+        self._missing = missing
 
     def _say_who_answers(self) -> None:
         up = self._metrics.dependency_up
@@ -321,12 +328,12 @@ class Service:
         self._metrics.recovering_partitions.set(len(recovering))
         if self._away is not None:
             self._health.why_not_ready = f"{self._away} does not answer"
+        elif self._missing:
+            self._health.why_not_ready = f"no topic {', '.join(self._missing)}: create with `tenfold topics create`"
         elif not self._assignment.joined:
             self._health.why_not_ready = "waiting for the group to assign partitions"
         elif recovering:
             self._health.why_not_ready = f"taking up partitions {', '.join(map(str, recovering))}"
-        elif held_up and self._missing:
-            self._health.why_not_ready = f"no topic {', '.join(self._missing)}: create with `tenfold topics create`"
         elif held_up:
             self._health.why_not_ready = f"nothing gets through of partitions {', '.join(map(str, held_up))}"
         else:

@@ -49,8 +49,9 @@ def lent(*ports: int) -> Iterator[tuple[str, str]]:
 
 def main(*ports: int) -> None:
     """Lend a Kafka and a Redis out, see :func:`lent`, until SIGINT, SIGTERM or the terminal's end."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)  # at once, whatever is under way: a start may be a download
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # SIGINT, too: a script's `make kafka &` ignores it
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup means it
+            signal.signal(number, signal.default_int_handler)  # at once, whatever is under way: maybe a download
     print("Starting Kafka and Redis; the first time Kafka is downloaded.", flush=True)
     try:
         with lent(*ports) as (bootstrap, redis_url):

@@ -45,14 +45,17 @@ def test_the_broker_is_restarted_and_killed(own: Deployment, own_kafka: OwnKafka
     for seed, take_away in enumerate((own_kafka.stop, own_kafka.kill)):
         produce(own.bootstrap, own.input_topic, traffic(5_000, users=300, seed=seed))
         until(lambda s=seed: scorer.metric("tenfold_events_total") > s * 5_000 + 300, 60, "no events", scorer)
+        said = scorer.log_text.count("no answer")
         take_away()
         note(f"the broker: {take_away.__name__}")
         until(lambda: scorer.get("/readyz")[0] == 503, 30, "ready without Kafka", scorer)
+        until(lambda s=said: scorer.log_text.count("no answer") > s, 10, "it does not say who is away", scorer)
         never_ready(scorer, for_s=4)
         own_kafka.restart()
         own.wait_until_scored([scorer])
         until(lambda: scorer.get("/readyz")[0] == 200, 60, "not ready with Kafka back", scorer)
     assert scorer.stop() == 0
+    assert 0 < scorer.log_text.count("Connection refused") < 40, "each attempt of each client is logged"
     judged(bundle, own, 10_000)
 
 

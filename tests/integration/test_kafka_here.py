@@ -19,14 +19,25 @@ from tests.pages import ROOT
 from tests.processes import accepts_connections, free_port
 
 LEND = [sys.executable, "-m", "tests.kafka_here"]
+_IGNORE = """
+import os, signal, sys
+signal.signal(signal.Signals[sys.argv[1]], signal.SIG_IGN)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 @contextmanager
-def lending(scratch: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
-    """Yield the process once it says that it is up, and what it says to export."""
+def lending(
+    scratch: Path, ignored: signal.Signals | None = None
+) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    """Yield the process once it says that it is up, and what it says to export.
+
+    It inherits that a signal is ``ignored``.
+    """
     scratch.mkdir()
     environment = os.environ | {"TMPDIR": str(scratch)}
-    with subprocess.Popen(LEND, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    ignore = [sys.executable, "-c", _IGNORE, ignored.name, *LEND] if ignored else LEND
+    with subprocess.Popen(ignore, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             told = ""
@@ -40,13 +51,24 @@ def lending(scratch: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, st
 
 
 @pytest.mark.broker
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_kafka_and_redis_are_lent_until_a_signal(number: signal.Signals, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "ignored"),
+    [
+        (signal.SIGINT, signal.SIGINT),  # a script's `make kafka &`
+        (signal.SIGTERM, signal.SIGHUP),  # nohup, and then the terminal's end
+        (signal.SIGHUP, None),
+    ],
+)
+def test_kafka_and_redis_are_lent_until_a_signal(
+    number: signal.Signals, ignored: signal.Signals | None, tmp_path: Path
+) -> None:
     try:
         new_kafka(tmp_path)
     except PartMissingError as missing:
         pytest.skip(str(missing))
-    with lending(tmp_path / "scratch") as (process, exported):
+    with lending(tmp_path / "scratch", ignored) as (process, exported):
+        if ignored not in (None, number):
+            process.send_signal(ignored)
         assert set(exported) == {"TENFOLD_BOOTSTRAP_SERVERS", "TENFOLD_REDIS_URL"}
         made = subprocess.run(
             [sys.executable, "-m", "stream", "topics", "create", "--partitions", "2"],

@@ -11,13 +11,14 @@ from itertools import islice
 import pytest
 import redis
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
 
 from models.bundle import LoadedBundle
 from tests.brokers import RedisServer
 from tests.oracle import read_topic
 from tests.scorers import Deployment, verdict_of
 from tests.terminal import Terminal
-from tests.topics import Topics
+from tests.topics import Topics, create_again
 from tests.traffic import Record, produce, traffic
 
 pytestmark = pytest.mark.broker
@@ -137,6 +138,26 @@ def test_who_does_not_answer_is_named(deployment: Deployment, own_redis: RedisSe
     assert up("kafka") == 1
     own_redis.restart()
     scorer.process.wait_until(lambda: up("redis") == 1, 60)
+
+
+def test_topics_that_are_gone_are_named_and_made_again_they_are_scored(deployment: Deployment) -> None:
+    topics = (deployment.input_topic, deployment.output_topic)
+    admin = AdminClient({"bootstrap.servers": deployment.bootstrap})
+    scorer = deployment.scorer().wait_until_ready()
+
+    for deleted in admin.delete_topics(list(topics)).values():
+        deleted.result(30)
+    expected = f"no topic {', '.join(topics)}: create with `tenfold topics create`"
+    scorer.process.wait_until(lambda: scorer.get("/readyz") == (503, f'{{"ready": false, "why": "{expected}"}}\n'), 60)
+    logged = [json.loads(line) for line in scorer.log_text.splitlines()]
+    assert [*topics] in [line["missing"] for line in logged if line["message"] == "no topic"]
+
+    for topic in topics:
+        create_again(admin, topic, 3)
+    scorer.process.wait_until(lambda: scorer.get("/readyz")[0] == 200, 60)
+    produce(deployment.bootstrap, deployment.input_topic, iter(some(100)))
+    deployment.wait_until_scored([scorer])
+    assert len(read_topic(deployment.bootstrap, deployment.output_topic)) == 100
 
 
 def test_a_producer_with_another_partitioner_is_noticed(deployment: Deployment) -> None:

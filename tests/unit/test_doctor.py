@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import redis
+from pydantic import SecretStr
 
 from stream.doctor import examine, exit_code, report_lines
 from stream.doctor_finding import Finding, Severity, checked, error, note, ok, warning
@@ -50,6 +51,23 @@ def topic(partitions: int = 6, replicas: int = 3, **config: str) -> Topic:
 )
 def test_a_topic_survives_a_broker(replicas: int, brokers: int, config: dict[str, str], found: list[str]) -> None:
     assert bad(judge_topic(topic(replicas=replicas, **config), brokers, Settings())) == found
+
+
+@pytest.mark.parametrize("least", ["1", "2"])
+def test_of_two_replicas_no_setting_is_advised_that_would_be_warned_of_next(least: str) -> None:
+    [finding] = judge_topic(topic(replicas=2, min_insync_replicas=least), 3, Settings())
+
+    assert not finding.command
+    assert "give it three" in finding.fix
+
+
+def test_what_is_advised_can_be_typed_and_done_on_the_brokers_there_are() -> None:
+    settings = Settings(bootstrap_servers="a:1, b:2")
+    [few] = judge_topic(topic(replicas=1, min_insync_replicas="1"), 2, settings)
+    [loose] = judge_topic(topic(min_insync_replicas="1"), 3, settings)
+
+    assert "--replication 2" in few.fix
+    assert shlex.split(loose.command)[1:3] == ["--bootstrap-server", "a:1, b:2"]
 
 
 def test_a_topic_whose_configuration_is_not_to_be_seen_is_not_judged_by_it() -> None:
@@ -106,11 +124,29 @@ def server(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_a_server_is_judged_by_what_it_says_of_itself(changes: dict[str, Any], found: list[str]) -> None:
-    assert bad(judge_server(server(**changes), allow_eviction=False)) == found
+    assert bad(judge_server(server(**changes), Settings())) == found
+
+
+@pytest.mark.parametrize(
+    ("url", "command"),
+    [
+        ("redis://u:secret@cache.internal:6380/2", "redis-cli -h cache.internal -p 6380 CONFIG SET {}"),
+        ("redis://", "redis-cli -h localhost -p 6379 CONFIG SET {}"),
+        ("rediss://cache:6380", ""),
+        ("unix:///run/redis.sock", ""),
+        ("redis+cluster://a:6379,b:6379", ""),
+        ("redis+sentinel://a:26379/main", ""),
+    ],
+)
+def test_the_command_against_eviction_is_for_the_redis_that_was_asked(url: str, command: str) -> None:
+    settings = Settings(redis_url=SecretStr(url))
+    found = {each.code: each for each in judge_server(server(maxmemory_policy="volatile-lru"), settings)}
+
+    assert found["redis-evicts"].command == command.format("maxmemory-policy noeviction")
 
 
 def test_eviction_that_was_allowed_is_told_once_by_the_settings() -> None:
-    assert bad(judge_server(server(maxmemory_policy="allkeys-lru"), allow_eviction=True)) == []
+    assert bad(judge_server(server(maxmemory_policy="allkeys-lru"), Settings(allow_eviction=True))) == []
     assert bad(judge_settings(Settings(allow_eviction=True), 8)) == ["eviction-allowed"]
 
 

@@ -4,11 +4,12 @@ import io
 import json
 import logging
 import sys
+from datetime import datetime
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from stream.logs import JsonFormatter, LogFormat, TextFormatter, is_text
+from stream.logs import JsonFormatter, LogFormat, RepeatsFilter, TextFormatter, is_text
 from stream.metrics import Metrics
 from stream.score_log import ScoreLog
 
@@ -40,11 +41,59 @@ def test_it_is_text_on_a_terminal_unless_something_else_is_asked_for(
 
 
 def test_a_line_of_text_has_time_level_message_and_the_rest_as_pairs() -> None:
-    line = TextFormatter().format(record("no answer", error="Connection refused", partitions=[0, 2], group="g", why=""))
+    its = record("no answer", error="Connection refused", partitions=[0, 2], group="g", why="")
+    time, rest = TextFormatter(on_terminal=True).format(its).split(" ", 1)
 
-    time, rest = line.split(" ", 1)
     assert len(time) == len("18:21:07")
     assert rest == 'INFO    no answer error="Connection refused" partitions=0,2 group=g why=""'
+
+
+def test_text_in_a_file_or_a_journal_has_date_and_zone() -> None:
+    its = record("no answer")
+    time, _ = TextFormatter(on_terminal=False).format(its).split(" ", 1)
+
+    parsed = datetime.fromisoformat(time)
+    assert parsed.utcoffset() is not None
+    assert parsed.timestamp() == pytest.approx(its.created, abs=0.001)
+
+
+def test_a_line_of_text_stays_one_and_does_not_steer_the_terminal() -> None:
+    its = record("Kafka says \x1b[2J", error="a\nb", path="x\x9b2J", name_='say "no"')
+    line = TextFormatter(on_terminal=True).format(its)
+
+    assert line.isprintable()
+    assert line.endswith(r'Kafka says \x1b[2J error="a\nb" path="x\x9b2J" name_="say \"no\""')
+
+
+def librdkafka(message: str, at: float) -> logging.LogRecord:
+    facility, client, text = message.split(" ", 2)  # as confluent-kafka hands it over
+    its = logging.LogRecord("tenfold.librdkafka", logging.ERROR, "", 0, "%s %s %s", (facility, client, text), None)
+    its.created = at
+    return its
+
+
+def test_a_connection_that_fails_again_and_again_is_told_once_in_30_s() -> None:
+    repeats = RepeatsFilter()
+    refused = "127.0.0.1:9092/bootstrap: Connect to ipv4#127.0.0.1:9092 failed: Connection refused"
+    one = f"FAIL [tenfold#consumer-1] [thrd:127.0.0.1:9092/bootstrap]: {refused}"
+
+    assert repeats.filter(librdkafka(f"{one} (after 0ms in state CONNECT)", 0))
+    assert not repeats.filter(librdkafka(f"{one} (after 1ms in state CONNECT, 30 identical error(s) suppressed)", 20))
+    assert not repeats.filter(librdkafka(f"FAIL [tenfold#producer-2] [thrd:a]: {refused} (after 0ms in state B)", 29))
+    assert repeats.filter(librdkafka(f"{one} (after 0ms in state CONNECT)", 30))
+
+
+def test_nothing_else_that_librdkafka_says_is_lost() -> None:
+    repeats = RepeatsFilter()
+    lines = [
+        "FAIL [tenfold#consumer-1] [thrd:a]: a:9092: Connect to ipv4#10.0.0.1:9092 failed: Connection refused",
+        "FAIL [tenfold#consumer-1] [thrd:a]: a:9092: Connect to ipv4#10.0.0.2:9092 failed: Connection refused",
+        "FAIL [tenfold#consumer-1] [thrd:a]: a:9092: SASL authentication error: no (after 5ms in state AUTH_REQ)",
+        *["SESSTMOUT [tenfold#consumer-1] [thrd:main]: Consumer group session timed out"] * 2,
+    ]
+
+    assert all(repeats.filter(librdkafka(line, 0)) for line in lines)
+    assert all(repeats.filter(record("no answer")) for _ in range(2))
 
 
 def test_a_line_of_json_has_the_same() -> None:
@@ -68,12 +117,13 @@ def test_what_was_scored_is_logged_once_for_each_change(caplog: pytest.LogCaptur
     status.look()
     assert caplog.records == []
     metrics.scores.inc(30)
-    metrics.anomalies.inc(2)
+    metrics.anomalies.inc(3)
+    metrics.suppressed.inc()  # of these three
     metrics.dead_letters.labels("invalid").inc()
     metrics.dead_letters.labels("not-json").inc(3)
     metrics.lag_records.labels(0).set(5)
     metrics.lag_records.labels(1).set(6)
     status.look()
     status.look()
-    [line] = [TextFormatter().format(each).split(" ", 1)[1] for each in caplog.records]
+    [line] = [TextFormatter(on_terminal=True).format(each).split(" ", 1)[1] for each in caplog.records]
     assert line == "INFO    by now scored=30 flagged=2 dead_letters=4 lag=11"
