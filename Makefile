@@ -18,7 +18,7 @@ help: ## list the targets
 demo: .venv/.demo ## score simulated transactions on an embedded broker and watch
 	.venv/bin/tenfold demo
 
-kafka: .venv/.kafka ## bring a real Kafka and a real Redis up to try things out on, until Ctrl-C
+kafka: .venv/.demo ## bring a real Kafka and a real Redis up to try things out on, until Ctrl-C
 	.venv/bin/python -m tests.kafka_here 9092 6379
 
 test: .venv/.all ## run every test that this machine allows
@@ -63,11 +63,8 @@ bench-short: .venv/.all ## hold the scorer's speed, as a share of the bare model
 	.venv/bin/python -m benchmarks.short
 
 # What a target needs is installed once, and again when pyproject.toml or uv.lock change.
+# `make kafka` needs hardly more than `make demo`; with one stamp for both neither installs anything while the other runs.
 .venv/.demo: pyproject.toml uv.lock | $(UV)
-	$(SYNC) --no-dev --extra demo
-	@touch $@
-
-.venv/.kafka: pyproject.toml uv.lock | $(UV)
 	$(SYNC) --no-dev --extra demo --group kafka
 	@touch $@
 

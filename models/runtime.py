@@ -123,7 +123,7 @@ class OpenVinoRuntime:
         try:
             import openvino  # noqa: PLC0415 - a process imports only the engine that it runs
         except ImportError as error:
-            raise MissingRuntimeError("OpenVINO is not installed: pip install 'tenfold[fast]'") from error
+            raise MissingRuntimeError("OpenVINO is not installed: pip install '.[fast]' in the checkout") from error
 
         core = openvino.Core()
         self.name: RuntimeName = "openvino"

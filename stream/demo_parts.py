@@ -104,7 +104,7 @@ def _imitated_redis() -> Iterator[str]:
         importlib.import_module("lupa")  # fakeredis needs it for scripts, and would say so at the first one only
         from fakeredis import TcpFakeServer  # noqa: PLC0415
     except ImportError:
-        raise DemoError("no Redis for the demo: install redis-server, or `pip install 'tenfold[demo]'`") from None
+        raise DemoError("no Redis for the demo: install redis-server, or '.[demo]' with pip in the checkout") from None
     server = TcpFakeServer(("127.0.0.1", 0))
     server.daemon_threads = True
     Thread(target=server.serve_forever, name="imitated-redis", daemon=True).start()

@@ -21,7 +21,7 @@ def require_archive_extra() -> None:
     """
     missing = _missing(_ARCHIVE)
     if missing:
-        raise MissingExtraError(f"the archive needs {missing}: pip install 'tenfold[archive]'")
+        raise MissingExtraError(f"the archive needs {missing}: pip install '.[archive]' in the checkout")
 
 
 def require_evaluation_extra() -> None:
@@ -32,7 +32,7 @@ def require_evaluation_extra() -> None:
     """
     missing = _missing(_EVALUATION)
     if missing:
-        raise MissingExtraError(f"evaluation needs {missing}: pip install 'tenfold[training]'")
+        raise MissingExtraError(f"evaluation needs {missing}: pip install '.[training]' in the checkout")
 
 
 def _missing(packages: Iterable[str]) -> str:

@@ -49,7 +49,7 @@ def to_directory(users: int, days: int, seed: int, directory: Path, progress: Co
     try:
         return write_parquet(_told(simulate_days(users, days, seed, DEFAULT_START), progress), directory)
     except ModuleNotFoundError as error:
-        raise SimulateError(f"Parquet files need {error.name}: pip install 'tenfold[archive]'") from None
+        raise SimulateError(f"Parquet files need {error.name}: pip install '.[archive]' in the checkout") from None
     except OSError as error:
         raise SimulateError(f"{directory} cannot be written: {error.strerror or error}") from None
 

@@ -218,7 +218,7 @@ def _make_writable(store: Path) -> None:
 def _require(packages: Sequence[str]) -> None:
     missing = [name for name in packages if find_spec(name) is None]  # looked up only: to import them takes seconds
     if missing:
-        raise TrainError(f"training needs {', '.join(missing)}: pip install 'tenfold[training]'")
+        raise TrainError(f"training needs {', '.join(missing)}: pip install '.[training]' in the checkout")
 
 
 def _rule(alerts: Alerts) -> "ThresholdRule":

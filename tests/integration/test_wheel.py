@@ -72,7 +72,7 @@ def test_a_command_whose_extra_is_missing_says_which(installed: Installed) -> No
     ran = installed.run("tenfold", "train", "--data", "data")
 
     assert ran.returncode != 0
-    assert "tenfold[training]" in ran.stderr
+    assert "pip install '.[training]' in the checkout" in ran.stderr
     assert "Traceback" not in ran.stderr
 
 

@@ -159,9 +159,9 @@ def test_a_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "missing", "extra"),
     [
-        ("simulate --users 3 --days 2 --to data", "pyarrow", "tenfold[archive]"),
-        ("train --data data", "tensorflow", "tenfold[training]"),
-        ("train --data data", "pandas", "tenfold[training]"),
+        ("simulate --users 3 --days 2 --to data", "pyarrow", ".[archive]"),
+        ("train --data data", "tensorflow", ".[training]"),
+        ("train --data data", "pandas", ".[training]"),
     ],
 )
 def test_a_missing_extra_is_named(words: str, missing: str, extra: str) -> None:
@@ -170,7 +170,7 @@ def test_a_missing_extra_is_named(words: str, missing: str, extra: str) -> None:
     assert ran.returncode == 1
     line = the_one_line(ran)
     assert missing in line
-    assert f"pip install '{extra}'" in line
+    assert f"pip install '{extra}' in the checkout" in line
 
 
 @pytest.mark.training

@@ -185,7 +185,7 @@ def test_where_archives_cannot_be_read_it_says_what_to_install_and_force_needs_n
 
     assert (ran.returncode, ran.stdout) == (1, "")
     [line] = ran.stderr.splitlines()
-    assert "the archive needs duckdb, pyarrow: pip install 'tenfold[archive]'" in line
+    assert "the archive needs duckdb, pyarrow: pip install '.[archive]' in the checkout" in line
     assert "--force" in line
     forced = subprocess.run([*command, "--force"], capture_output=True, text=True, timeout=120, check=False)
     assert (forced.returncode, forced.stderr) == (0, "")

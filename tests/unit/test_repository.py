@@ -29,6 +29,14 @@ def test_make_knows_the_targets_that_others_script(target: str) -> None:
     assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE)
 
 
+def test_kafka_comes_up_beside_the_demo_without_installing_anything() -> None:
+    needed = dict(re.findall(r"^(demo|kafka): (\S+)", MAKEFILE, re.MULTILINE))
+    [installs] = re.findall(rf"^{re.escape(needed['demo'])}:.*\n\t(.*)$", MAKEFILE, re.MULTILINE)
+
+    assert needed["kafka"] == needed["demo"]
+    assert installs.split()[-4:] == ["--extra", "demo", "--group", "kafka"]
+
+
 def test_ci_calls_targets_that_exist() -> None:
     called = re.findall(r"^step make ([\w-]+)$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
 

@@ -118,7 +118,7 @@ def test_an_engine_that_does_not_exist_is_refused() -> None:
 
 def test_without_openvino_the_message_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)  # what an import finds where it is not installed
-    with pytest.raises(MissingRuntimeError, match=r"pip install 'tenfold\[fast\]'"):
+    with pytest.raises(MissingRuntimeError, match=r"pip install '\.\[fast\]' in the checkout"):
         OpenVinoRuntime(model("baseline"))
 
 
