@@ -7,7 +7,7 @@ from typing import NamedTuple
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 from pydantic import ValidationError
 
-from stream.clients import open_client, reader_config
+from stream.clients import Contact, open_client, reader_config
 from stream.contract import DEAD_LETTER_HEADERS, FRAUD_SCORE, DeadLetterHeaders, FraudScore
 from stream.errors import TenfoldError
 from stream.moments import shown, shown_ms
@@ -17,6 +17,7 @@ from stream.topics import require_topics
 _POLL_S = 0.2
 _AT_ONCE = 500
 _CALL_S = 10.0
+_PROBE_S = 1.0
 
 #: Where a line goes on that is too long for a terminal: nothing stands below the times.
 INDENT = 22
@@ -30,6 +31,7 @@ LETTER_COLUMNS = _LETTER.format("timestamp (UTC)", "reason", "record", "error")
 
 Begin = int | None  # milliseconds since the epoch by Kafka's timestamps, 0 for the oldest record, None for the next
 AtEnd = Callable[[], bool]  # asked when the end of the topic is reached for the first time: is more waited for?
+Say = Callable[[str], None]  # is told, in a sentence, when Kafka goes away and when it is back
 
 
 class WatchError(TenfoldError):
@@ -53,36 +55,39 @@ class Wanted(NamedTuple):
 
 
 def follow_scores(
-    settings: Settings, stop: threading.Event, begin: Begin, at_end: AtEnd, wanted: Wanted
+    settings: Settings, stop: threading.Event, begin: Begin, at_end: AtEnd, say: Say, wanted: Wanted
 ) -> Iterator[FraudScore]:
     """Yield committed scores as they come, of all partitions, until ``stop``. Joins no group, commits nothing.
 
     Raises:
         stream.topics.TopicsError: no broker, or no such topic.
-        WatchError: a record is not a score, or Kafka refuses the reader.
+        WatchError: a record is not a score, Kafka refuses the reader, or the topic is not the one it was.
     """
-    for message in _follow(settings, settings.output_topic, stop, begin, at_end):
+    for message in _follow(settings, settings.output_topic, stop, begin, at_end, say):
         score = _score(message)
         if wanted.shows(score):
             yield score
 
 
 def follow_dead_letters(
-    settings: Settings, stop: threading.Event, begin: Begin, at_end: AtEnd, user: str | None
+    settings: Settings, stop: threading.Event, begin: Begin, at_end: AtEnd, say: Say, user: str | None
 ) -> Iterator[DeadLetterHeaders]:
     """Yield what dead letters say of themselves, as :func:`follow_scores` does; ``user`` is compared with the key.
 
     Raises:
         stream.topics.TopicsError: no broker, or no such topic.
-        WatchError: a record is not a dead letter, or Kafka refuses the reader.
+        WatchError: a record is not a dead letter, Kafka refuses the reader, or the topic is not the one it was.
     """
-    for message in _follow(settings, settings.dlq_topic, stop, begin, at_end):
+    for message in _follow(settings, settings.dlq_topic, stop, begin, at_end, say):
         if user is None or message.key() == user.encode():
             yield _dead_letter(message)
 
 
-def _follow(settings: Settings, topic: str, stop: threading.Event, begin: Begin, at_end: AtEnd) -> Iterator[Message]:
-    consumer = open_client(Consumer, reader_config(settings))
+def _follow(
+    settings: Settings, topic: str, stop: threading.Event, begin: Begin, at_end: AtEnd, say: Say
+) -> Iterator[Message]:
+    contact, away = Contact(), False
+    consumer = open_client(Consumer, {**reader_config(settings), "error_cb": contact.on_error})
     try:
         require_topics(consumer, settings, [topic])
         places = _places(consumer, topic, begin)
@@ -90,6 +95,12 @@ def _follow(settings: Settings, topic: str, stop: threading.Event, begin: Begin,
         unread = {place.partition for place in places}  # whose end was not reached yet
         while not stop.is_set():
             first = consumer.poll(_POLL_S)
+            if contact.lost:
+                contact.lost = not _answers(consumer, topic)
+                if contact.lost != away:
+                    away = contact.lost
+                    now = "does not answer; waiting until it does" if away else "answers again"
+                    say(f"Kafka at {settings.bootstrap_servers} {now}")
             if first is None:
                 continue
             for message in (first, *consumer.consume(_AT_ONCE, 0)):
@@ -100,10 +111,23 @@ def _follow(settings: Settings, topic: str, stop: threading.Event, begin: Begin,
                     if unread == {message.partition()} and not at_end():
                         return
                     unread.discard(message.partition())
+                elif problem.code() == KafkaError._AUTO_OFFSET_RESET:
+                    raise WatchError(
+                        f"topic {topic} does not have the records any more that come next in partition "
+                        f"{message.partition()}: it was made anew, or has deleted them. Watch it again"
+                    )
                 elif not problem.retriable():
                     raise WatchError(f"topic {topic} cannot be read: {problem.str()}")
     finally:
         consumer.close()
+
+
+def _answers(consumer: Consumer, topic: str) -> bool:
+    try:
+        consumer.list_topics(topic, _PROBE_S)
+    except KafkaException:
+        return False
+    return True
 
 
 def _places(consumer: Consumer, topic: str, begin: Begin) -> list[TopicPartition]:

@@ -73,17 +73,20 @@ def watch(
 
     def at_end() -> bool:
         if not until_end and sys.stderr.isatty():
-            print("tenfold: the end of the topic; waiting for more, Ctrl-C ends", file=sys.stderr, flush=True)
+            say("the end of the topic; waiting for more, Ctrl-C ends")
         return not until_end
+
+    def say(sentence: str) -> None:
+        print(f"tenfold: {sentence}", file=sys.stderr, flush=True)
 
     with stop_on_signals() as stop:
         told: Iterator[tuple[object, str]]
         if dead_letters:
-            columns, letters = LETTER_COLUMNS, follow_dead_letters(settings, stop, begin, at_end, user)
+            columns, letters = LETTER_COLUMNS, follow_dead_letters(settings, stop, begin, at_end, say, user)
             told = ((letter, dead_letter_line(letter)) for letter in letters)
         else:
             wanted = Wanted(user, threshold, anomalies)
-            columns, scores = SCORE_COLUMNS, follow_scores(settings, stop, begin, at_end, wanted)
+            columns, scores = SCORE_COLUMNS, follow_scores(settings, stop, begin, at_end, say, wanted)
             told = ((score, score_line(score)) for score in scores)
         for number, (message, line) in enumerate(islice(told, limit)):
             if number == 0 and width is not None and not as_json:

@@ -1,17 +1,22 @@
 """The commands on a real broker: what they need, what they say where it is missing, what they print."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient
 
+from stream.examples import SCORES
+from tests.kafka_here import OwnKafka, new_kafka
 from tests.scorers import Deployment
 from tests.terminal import Terminal
-from tests.topics import Topics
+from tests.topics import Topics, create_again
 
 pytestmark = pytest.mark.broker
 
@@ -158,6 +163,50 @@ def test_ctrl_c_ends_watch_without_a_word(deployment: Deployment, topics: Topics
 
     assert watching.returncode == 130
     assert complaints == ""
+
+
+def test_watch_says_that_kafka_is_away_and_that_the_topic_is_another(own_kafka: OwnKafka, tmp_path: Path) -> None:
+    topic, bootstrap = "fraud-scores", own_kafka.bootstrap
+    env = {**os.environ, "TENFOLD_BOOTSTRAP_SERVERS": bootstrap}
+    value = json.dumps(SCORES[0]).encode()
+
+    def send(count: int) -> None:
+        producer = Producer({"bootstrap.servers": bootstrap})
+        for _ in range(count):
+            producer.produce(topic, value)
+        assert producer.flush(30) == 0
+
+    create_again(AdminClient({"bootstrap.servers": bootstrap}), topic, 1)
+    send(2)
+    begun = {"env": env, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command("watch", "--from-beginning", "--json"), **begun) as watching:
+        assert watching.stdout is not None
+        assert watching.stderr is not None
+        shown = [watching.stdout.readline() for _ in range(2)]
+        own_kafka.stop()
+        assert watching.stderr.readline() == f"tenfold: Kafka at {bootstrap} does not answer; waiting until it does\n"
+        own_kafka.restart()
+        assert watching.stderr.readline() == f"tenfold: Kafka at {bootstrap} answers again\n"
+        send(1)
+        assert watching.stdout.readline() == shown[0]
+
+        own_kafka.discard()
+        assert "does not answer" in watching.stderr.readline()
+        (tmp_path / "another").mkdir()
+        another = new_kafka(tmp_path / "another", int(bootstrap.rpartition(":")[2]))
+        try:
+            another.start()
+            create_again(AdminClient({"bootstrap.servers": bootstrap}), topic, 1)
+            _, complaints = watching.communicate(timeout=60)
+        finally:
+            another.discard()
+            watching.kill()
+
+    assert watching.returncode == 1
+    assert (
+        f"topic {topic} does not have the records any more that come next in partition 0: it was made anew"
+        in complaints
+    )
 
 
 def test_watch_tells_a_terminal_its_columns_and_that_it_waits_and_ends_there_if_asked(deployment: Deployment) -> None:
