@@ -103,7 +103,8 @@ def _start_parts(parts: ExitStack, directory: Path) -> tuple[Settings, str]:
     what = (
         "The broker is embedded: librdkafka's mock, in memory, at-least-once only.\n"
         f"Redis is {redis.what}.\n"
-        f"To look in meanwhile: TENFOLD_BOOTSTRAP_SERVERS={address} {tenfold_as(sys.argv[0])} watch"
+        "To look in meanwhile, in another terminal:\n"  # a line of its own, whole above a board of eighty columns
+        f"TENFOLD_BOOTSTRAP_SERVERS={address} {tenfold_as(sys.argv[0])} watch"
     )
     return settings.model_copy(update={"bootstrap_servers": address}), what
 

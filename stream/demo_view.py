@@ -118,8 +118,9 @@ def _head(tally: Tally, phase: Phase, events: int, width: int, *, paused: bool) 
         for name, percentile in (("p50", 50), ("p99", 99))
         if (value := tally.latency_ms(percentile, _RECENT)) is not None
     ]
-    doing = "paused" if paused else _PHASES[phase] if tally.answered else "starting"
+    doing = "paused" if paused else _PHASES[phase] if tally.answered else "starting the scorer"
     told = [f"{tally.answered:,} of {events:,}", *([f"{rate:,.0f} events/s"] if rate else [])]
+    told += [f"{tally.events:,} sent"] if not tally.answered else []
     told += ["latency " + ", ".join(latencies)] if latencies else []
     first = Text.assemble((doing, "bold"), "   ", "   ".join(told))
     bar = Table.grid()  # a bar by itself does not end its line

@@ -54,7 +54,12 @@ def demo(
             return
         with keys_of_terminal() as keys, terminal_view(Console(), plan.events) as view:
             summary = run_demo(plan, view, stop, keys)
-    for line in ("", *summary_lines(summary), "", *next_lines(sys.argv[0])):
+    for line in (
+        "",
+        *summary_lines(summary),
+        "",
+        *next_lines(sys.argv[0], in_clone=Path("tests/kafka_here.py").exists()),
+    ):
         typer.echo(line)
 
 

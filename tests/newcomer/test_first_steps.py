@@ -170,8 +170,7 @@ def test_a_scorer_scores_on_ones_own_kafka(newcomer: Newcomer, pip: dict[str, st
 
 
 def test_a_model_is_trained_on_ones_own_payments(newcomer: Newcomer, pip: dict[str, str]) -> None:
-    install, train = the_block("README.md", "tenfold train --data").script.splitlines()
-    [simulate] = re.findall(r"`(tenfold simulate [^`]*--to data)`", (ROOT / "README.md").read_text())
+    install, simulate, train = the_block("README.md", "tenfold train --data").script.splitlines()
     newcomer.types(install, **pip)
     newcomer.types(simulate.replace("--users 2000", "--users 200"), **pip)  # else it takes minutes
     printed = newcomer.types(train, **pip)

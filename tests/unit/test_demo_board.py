@@ -1,6 +1,7 @@
 """What the demo shows: it fits the terminal, and says what happened."""
 
 import io
+import re
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -16,6 +17,7 @@ from stream.demo_picture import recorded
 from stream.demo_tally import Tally
 from stream.demo_traffic import DemoRecord
 from stream.demo_view import LiveView, board
+from tests.pages import ROOT
 from tests.unit.test_demo import score_of
 
 
@@ -150,9 +152,28 @@ def test_the_picture_asks_nobody_on_the_web(tmp_path: Path) -> None:
     assert "@font-face" not in picture
 
 
+def test_until_the_first_score_it_counts_what_is_sent() -> None:
+    tally = Tally(begun=0.0, threshold=0.163)
+    assert drawn(tally, 80, 24)[0].split("   ") == ["starting the scorer", "0 of 100", "0 sent"]
+    tally.sent(DemoRecord(b"u", b"{}", "a", is_fraud=False), 1.0, "history")
+    assert drawn(tally, 80, 24)[0].split("   ") == ["starting the scorer", "0 of 100", "1 sent"]
+    tally.scored(score_of("a", flagged=False), 2.0)
+    assert drawn(tally, 80, 24)[0].split("   ") == ["live", "1 of 100"]
+
+
+def test_in_a_clone_a_real_kafka_is_the_next_step_under_a_heading_of_the_readme() -> None:
+    first, how = list(next_lines("tenfold", in_clone=True))[1:3]
+    [heading] = re.findall("“(.*)”", how)
+
+    assert first.strip() == "make kafka"
+    assert len(how) <= 80
+    assert f"\n## {heading}\n" in (ROOT / "README.md").read_text()
+    assert not any("make" in line.split() for line in next_lines("tenfold", in_clone=False))
+
+
 @pytest.mark.parametrize("called_as", ["/somewhere/bin/tenfold", "stream/__main__.py"])
 def test_each_command_to_go_on_with_is_one(called_as: str) -> None:
-    commands = [line.split() for line in next_lines(called_as) if "tenfold " in line]
+    commands = [line.split() for line in next_lines(called_as, in_clone=False) if "tenfold " in line]
 
     assert len(commands) == 3
     for tenfold, name, *options in commands:

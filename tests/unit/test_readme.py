@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic_core import PydanticUndefined
 
-from stream.contract import Transaction
+from stream.contract import FraudScore, Transaction
 from stream.decode import Reason
 from stream.errors import TenfoldError
 from stream.metrics import Metrics
@@ -29,6 +29,12 @@ def table_rows(page: str, first: str) -> list[list[str]]:
         [cell.strip() for cell in line.strip().strip("|").split("|")] for line in page.splitlines() if line[:1] == "|"
     ]
     return [row for row in rows if re.fullmatch(first, row[0])]
+
+
+def fields_below(head: str) -> set[str]:
+    """Return the fields that the README's table with this head has in its first column."""
+    table = README.partition(head)[2].partition("\n\n")[0]
+    return {field for row in table_rows(table, r"`[a-z_]+`(, `[a-z_]+`)*") for field in re.findall(r"`(\w+)`", row[0])}
 
 
 def defaults() -> dict[str, str]:
@@ -100,10 +106,13 @@ def test_the_exit_codes_are_the_errors() -> None:
 
 
 def test_the_readme_has_the_fields_of_a_payment() -> None:
-    cells = [row[0] for row in table_rows(README, r"`[a-z_]+`(, `[a-z_]+`)*")]
-    named = {field for cell in cells for field in re.findall(r"`(\w+)`", cell)}
+    assert fields_below("| field of a payment |") == set(inspect.get_annotations(Transaction))
 
-    assert named == set(inspect.get_annotations(Transaction))
+
+def test_the_readme_has_the_fields_of_a_score_that_are_not_the_payments() -> None:
+    told = FraudScore.__annotations__.keys() - Transaction.__annotations__ - {"scored_at", "suppressed"}
+
+    assert fields_below("| field of a score |") == told
 
 
 def test_the_page_of_the_protocol_has_each_cause_and_each_reason() -> None:
