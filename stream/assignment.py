@@ -151,6 +151,8 @@ class Assignment:
                 some_ready = True
         if some_ready:
             self._fetch_ready()
+            if not self.recovering:
+                log.info("scoring every partition", extra={"partitions": sorted(self._owned)})
 
     def _fetch_ready(self) -> None:
         """Have the consumer fetch the ready partitions, each from its mark, and no other.

@@ -96,11 +96,19 @@ def is_text(log_format: LogFormat) -> bool:
     return log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
 
 
+def is_for_a_person(record: logging.LogRecord) -> bool:
+    """Return whether a line is more than what goes well with one of many partitions; of all of them there is a line."""
+    return record.levelno > logging.INFO or not hasattr(record, "partition")
+
+
 def configure(level: str, log_format: LogFormat) -> None:
     """Send logs to standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        TextFormatter(on_terminal=sys.stderr.isatty()) if is_text(log_format) else JsonFormatter(),
-    )
     handler.addFilter(RepeatsFilter())
+    if is_text(log_format):
+        handler.setFormatter(TextFormatter(on_terminal=sys.stderr.isatty()))
+        if level != "debug":
+            handler.addFilter(is_for_a_person)
+    else:
+        handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

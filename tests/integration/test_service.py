@@ -50,13 +50,14 @@ def test_on_a_terminal_it_says_where_it_is_connected_and_how_it_goes_and_elsewhe
 ) -> None:
     command = [sys.executable, "-m", "stream", "score"]
     with Terminal(command, deployment.environment(TENFOLD_LOG_FORMAT="auto")) as terminal:
-        told = terminal.until("scorer started")
+        told = terminal.until("scoring every partition partitions=0,1,2")
         produce(deployment.bootstrap, deployment.input_topic, traffic(400, users=9, seed=4, bad_share=0.1))
         terminal.until("by now scored=")
         counts = terminal.until("\r\n")
     assert f"connected brokers={deployment.bootstrap} input={deployment.input_topic}" in told
     assert f"redis={deployment.redis_url}" in told
     assert "{" not in told
+    assert "partition=" not in told
     assert re.fullmatch(r"[1-9]\d* flagged=\d+ dead_letters=[1-9]\d* lag=\d+", counts)
 
     scorer = deployment.scorer().wait_until_ready()
@@ -66,6 +67,7 @@ def test_on_a_terminal_it_says_where_it_is_connected_and_how_it_goes_and_elsewhe
         "scorer started",
         "scorer stopped",
     ]
+    assert {line["partition"] for line in lines if line["message"] == "scoring"} == {0, 1, 2}
     assert "by now" not in scorer.log_text
 
 
