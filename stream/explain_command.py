@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from stream.errors import TenfoldError
 from stream.explain_model import NotKeptError
 from stream.explain_topic import NotKept, Place, told_from_topics
 from stream.progress import Counted
@@ -22,7 +23,7 @@ def explained(
 
     Raises:
         stream.explain_model.NotKeptError: nothing is known of the transaction.
-        stream.errors.TenfoldError: Kafka, Redis, the model or the archive cannot be read.
+        stream.errors.TenfoldError: Kafka, Redis, the model, or an archive that is all there is, cannot be read.
     """
     if archive is not None:
         return list(_from_archive(settings, transaction_id, archive, progress)), []
@@ -41,6 +42,8 @@ def explained(
             kept = {_place(each): each for each in _from_archive(settings, transaction_id, None, progress)}
         except NotKeptError:
             kept = {}
+        except TenfoldError as error:  # what Kafka has told stands
+            kept, hint = {}, f"the archive does not say: {error}"
         found |= {place: told for place, told in kept.items() if place in gone}
     missing = [f"{why}; {hint}" for place, why in gone.items() if place not in found]
     return [told for _, told in sorted(found.items())], missing

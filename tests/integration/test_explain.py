@@ -289,6 +289,16 @@ def test_a_message_that_is_gone_hides_no_other_of_its_id(archived: Deployment, m
     assert "is another payment now" in line
     assert line.endswith("the archive does not have it")
 
+    nowhere = str(archived.directory / "absent")
+    monkeypatch.setenv("TENFOLD_ARCHIVE", nowhere)
+    ran = CliRunner().invoke(app, ["explain", "anna-9", "--json"])
+    assert ran.exit_code == 1
+    assert [told["amount"] for told in json.loads(ran.stdout)] == [again["amount"]], "what Kafka has is told"
+    deleted, _ = ran.stderr.splitlines()
+    assert "Kafka has deleted it" in deleted
+    assert "; the archive does not say: " in deleted
+    assert nowhere in deleted
+
     monkeypatch.delenv("TENFOLD_ARCHIVE")
     ran = CliRunner().invoke(app, ["explain", "anna-9"])
     assert ran.exit_code == 1
