@@ -39,13 +39,13 @@ def definition_in_force(settings: Settings) -> ProfileDefinition:
     """Return the definition that the bundle in force was trained with.
 
     Raises:
-        UsageError: there is no bundle, or it does not say.
+        ProfileError: there is no bundle, or it does not say.
     """
     try:
         directory = resolve_model(settings.model, settings.model_store)
         spec = BundleSpec.model_validate_json((directory / SPEC).read_bytes())
     except (BundleError, OSError, ValidationError) as error:
-        raise UsageError(f"the model does not say what profiles it needs ({error}): see TENFOLD_MODEL") from None
+        raise ProfileError(f"the model does not say what profiles it needs ({error}): see TENFOLD_MODEL") from None
     return ProfileDefinition(spec.zone, spec.label_delay_days)
 
 
@@ -58,7 +58,7 @@ def open_publisher(settings: Settings, archive: str | None, to: str | None) -> P
         to: directory or URL of the tables' files; ``profiles`` beside the archive by default.
 
     Raises:
-        UsageError: the model does not say what it needs.
+        ProfileError: the model does not say what it needs.
         training.archive.ArchiveError: there is no place of that URL.
     """
     source = open_archive(url_of(archive, settings), settings.pseudonyms)
