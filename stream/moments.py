@@ -27,8 +27,8 @@ def moment_ms(text: str, now_ms: int, *, ahead: bool) -> int:
 def shown(time: str) -> str:
     """Return a message's time as a person is shown it: in UTC, to the second; as it is where there is no such time."""
     try:
-        return shown_ms(epoch_ms(time))
-    except ValueError:
+        return _to_the_second(epoch_ms(time))
+    except (ValueError, OverflowError):  # 9999-12-31T23:59:59-14:00 is of the year 10000
         return time
 
 
@@ -38,6 +38,10 @@ def shown_ms(time_ms: int) -> str:
     Kafka keeps what producers send as a record's timestamp, be it in microseconds.
     """
     try:
-        return f"{timestamp(time_ms)[:19]}Z"
+        return _to_the_second(time_ms)
     except OverflowError:
         return f"{time_ms} ms"
+
+
+def _to_the_second(time_ms: int) -> str:
+    return f"{timestamp(time_ms)[:19]}Z"

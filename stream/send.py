@@ -22,7 +22,7 @@ _FIELDS: Mapping[Kind, Sequence[str]] = {
     "payment": tuple(Transaction.__annotations__),
     "verdict": tuple(FraudLabel.__annotations__),
 }
-_NUMBERS_AND_FLAGS = ("amount", "is_vpn", "is_fraud")  # the other fields are text, whatever they look like
+_NUMBERS, _FLAGS = {"amount"}, {"is_vpn", "is_fraud"}  # the other fields are text, whatever they look like
 
 
 class Message(NamedTuple):
@@ -65,11 +65,14 @@ def message_of(words: Sequence[str], kind: Kind, now_ms: int, new_id: Callable[[
     A payment without an id is given a new one, and whatever has no time happens now.
 
     Raises:
-        UsageError: a word is not of that form, or names no field of the message, or one twice, or is not UTF-8.
+        UsageError: a word is not of that form, names no field of the message, or one twice, has no number or truth
+            value where the field is one, or is not UTF-8.
     """
     fields: dict[str, object] = {}
     for word in words:
         name, sign, text = word.partition("=")
+        if word.lstrip().startswith("{"):
+            raise UsageError("JSON is read from standard input, or from --file: in a word give FIELD=VALUE")
         if not sign:
             raise UsageError(f"{word!r} is not FIELD=VALUE, as amount=12.5")
         if name not in _FIELDS[kind]:
@@ -78,7 +81,7 @@ def message_of(words: Sequence[str], kind: Kind, now_ms: int, new_id: Callable[[
             raise UsageError(f"{name} is not a field of a {kind}: {hint}")
         if name in fields:
             raise UsageError(f"{name} is given twice")
-        fields[name] = _read(text) if name in _NUMBERS_AND_FLAGS else text
+        fields[name] = _read(name, text) if name in _NUMBERS | _FLAGS else text
     defaults = {"transaction_id": new_id()} if kind == "payment" else {}
     defaults |= {"created_at" if kind == "payment" else "labelled_at": timestamp(now_ms)}
     filled = {name: value for name, value in defaults.items() if name not in fields}
@@ -88,11 +91,16 @@ def message_of(words: Sequence[str], kind: Kind, now_ms: int, new_id: Callable[[
         raise UsageError("a value is not UTF-8, and no message has such a one") from None
 
 
-def _read(text: str) -> object:
+def _read(name: str, text: str) -> object:
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except ValueError:
-        return text  # the contract says what is wrong with it
+        value = None
+    if name in _FLAGS and not isinstance(value, bool):
+        raise UsageError(f"{name} is {text!r}: give true or false")
+    if name in _NUMBERS and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise UsageError(f"{name} is {text!r}: give a number, with a point, as 12.5")
+    return value
 
 
 def judge(value: bytes, kind: Kind, now_ms: int) -> Message | str:

@@ -39,8 +39,8 @@ def topics_to_create(
 
 def create_topics(
     settings: Settings, partitions: int, replication: int, keep_days: int | None = None
-) -> dict[str, bool]:
-    """Create what is missing; return each topic and whether it is new. What exists is left as it is.
+) -> dict[str, int]:
+    """Create what is missing; return how many partitions each topic had before. What exists is left as it is.
 
     Kafka keeps records for ``keep_days`` by their timestamps, or for as long as the broker's own default says.
 
@@ -48,21 +48,21 @@ def create_topics(
         TopicsError: Kafka does not answer, or refuses.
     """
     admin = open_client(AdminClient, common_config(settings))
-    _existing(admin, settings)
-    created: dict[str, bool] = {}
+    there = _existing(admin, settings)
+    before: dict[str, int] = {}
     asked = admin.create_topics(topics_to_create(settings, partitions, replication, keep_days), request_timeout=_CALL_S)
     for name, answer in asked.items():
         try:
             answer.result(timeout=_CALL_S)
-            created[name] = True
+            before[name] = 0
         except KafkaException as error:
             cause: KafkaError = error.args[0]
             if cause.code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise TopicsError(
                     f"topic {name} at {settings.bootstrap_servers} was not created: {cause.str()}"
                 ) from None
-            created[name] = False
-    return created
+            before[name] = there.get(name, partitions)  # another one was quicker, and asked for the same
+    return before
 
 
 def require_topics(client: AdminClient | Consumer | Producer, settings: Settings, names: Iterable[str]) -> None:
@@ -71,7 +71,7 @@ def require_topics(client: AdminClient | Consumer | Producer, settings: Settings
     Raises:
         TopicsError: it does not answer, or has not; the message says which and what to do.
     """
-    missing = sorted(set(names) - _existing(client, settings))
+    missing = sorted(set(names) - _existing(client, settings).keys())
     if missing:
         raise TopicsError(
             f"no topic {', '.join(missing)} at {settings.bootstrap_servers}: create with `tenfold topics create`, "
@@ -88,9 +88,10 @@ def missing_topics(client: AdminClient | Consumer, names: Iterable[str], timeout
     return [name for name in names if not client.list_topics(name, timeout_s).topics[name].partitions]
 
 
-def _existing(client: AdminClient | Consumer | Producer, settings: Settings) -> set[str]:
+def _existing(client: AdminClient | Consumer | Producer, settings: Settings) -> dict[str, int]:
     try:
-        return set(client.list_topics(timeout=_CHECK_S).topics)
+        found = client.list_topics(timeout=_CHECK_S).topics
+        return {name: len(topic.partitions) for name, topic in found.items()}
     except KafkaException as error:
         raise TopicsError(
             f"Kafka at {settings.bootstrap_servers} does not answer ({why_away(client, error.args[0])}): "

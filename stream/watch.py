@@ -23,7 +23,7 @@ _PROBE_S = 1.0
 INDENT = 22
 
 #: Columns of a score that fit eighty with ids of a user of 13 characters and a payment of 22; of a dead letter.
-_SCORE = "{:<20}  {:<7}  {:<6} {:>3}  {:<13}  {}"
+_SCORE = "{:<20} {:<10} {:<6} {:>3}  {:<13} {}"
 _LETTER = "{:<20}  {:<13}  {:<26}  {}"
 
 SCORE_COLUMNS = _SCORE.format("created_at (UTC)", "verdict", "score", "win", "user", "payment")
@@ -176,7 +176,7 @@ def score_line(score: FraudScore) -> str:
     why = " | ".join(reason["sentence"] for reason in score.get("reasons", []))
     line = _SCORE.format(
         shown(score["created_at"]),
-        "ANOMALY" if score["sequence_anomaly"] else "",
+        "ANOMALY" if score["sequence_anomaly"] else "suppressed" if score.get("suppressed") else "",
         f"{score['fraud_probability']:.4f}",
         score["window_length"],
         score["user_id"],
@@ -188,4 +188,8 @@ def score_line(score: FraudScore) -> str:
 def dead_letter_line(letter: DeadLetterHeaders) -> str:
     """Return a dead letter as a line below :data:`LETTER_COLUMNS`."""
     where = f"{letter['topic']}/{letter['partition']} at {letter['offset']}"
-    return _LETTER.format(shown_ms(int(letter["timestamp"])), letter["reason"], where, letter["error"])
+    try:
+        time = shown_ms(int(letter["timestamp"]))
+    except ValueError:  # more digits than Python reads; the topic is open to others
+        time = f"{letter['timestamp'][:16]}… ms"
+    return _LETTER.format(time, letter["reason"], where, letter["error"])

@@ -34,13 +34,13 @@ def watch(
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="End after so many.", metavar="N")] = None,
-    until_end: Annotated[bool, typer.Option("--exit", "-e", help="End at the topic's end; wait for no more.")] = False,
+    until_end: Annotated[bool, typer.Option("--exit", "-e", help="End at the topic's end; needs a beginning.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print each as a line of JSON.")] = False,
 ) -> None:
     """Follow the scores, or the dead letters, as they come, until Ctrl-C.
 
     A score's line has the payment's time in UTC, the verdict, the score, how many payments its window has, user,
-    payment, and reasons.
+    payment, and reasons. The record of a dead letter: docs/runbooks/dead-letters.md.
 
     Example: tenfold watch --anomalies --since 12h
     """
@@ -63,6 +63,8 @@ def watch(
         raise typer.BadParameter("give one of --from-beginning, --since")
     if dead_letters and (anomalies or threshold is not None):
         raise typer.BadParameter("dead letters have no score: --anomalies and --threshold are not for them")
+    if until_end and not from_beginning and since is None:
+        raise typer.BadParameter("--exit ends at once where nothing is read: give --since or --from-beginning with it")
     begin = 0 if from_beginning else None
     if since is not None:
         try:
@@ -80,20 +82,24 @@ def watch(
         print(f"tenfold: {sentence}", file=sys.stderr, flush=True)
 
     with stop_on_signals() as stop:
-        told: Iterator[tuple[object, str]]
+        lines: Iterator[str]
         if dead_letters:
             columns, letters = LETTER_COLUMNS, follow_dead_letters(settings, stop, begin, at_end, say, user)
-            told = ((letter, dead_letter_line(letter)) for letter in letters)
+            lines = map(_json_line if as_json else dead_letter_line, letters)
         else:
             wanted = Wanted(user, threshold, anomalies)
             columns, scores = SCORE_COLUMNS, follow_scores(settings, stop, begin, at_end, say, wanted)
-            told = ((score, score_line(score)) for score in scores)
-        for number, (message, line) in enumerate(islice(told, limit)):
+            lines = map(_json_line if as_json else score_line, scores)
+        for number, line in enumerate(islice(lines, limit)):
             if number == 0 and width is not None and not as_json:
                 print(columns)
-            print(json.dumps(message, default=str) if as_json else fitted(line, width, INDENT), flush=True)
+            print(line if as_json else fitted(line, width, INDENT), flush=True)
         if stop.is_set():
             raise typer.Exit(130)
+
+
+def _json_line(message: object) -> str:
+    return json.dumps(message, default=str)
 
 
 def send(
@@ -108,7 +114,8 @@ def send(
 ) -> None:
     """Send payments, or verdicts, keyed by their user; what the scorer would refuse is not sent, and 1 in the end.
 
-    A payment without transaction_id or created_at is given a new one, and now; a verdict without labelled_at, now.
+    With FIELD=VALUE a payment without transaction_id or created_at is given a new one, and now; a verdict without
+    labelled_at, now. A line must have them: else it would be another payment whenever it is sent.
 
     Example: tenfold send user_id=anna amount=12.50 merchant_id=m-7
     """

@@ -39,13 +39,14 @@ def topics_create(
     from stream.settings import load
     from stream.topics import create_topics
 
-    created = create_topics(load(), partitions, replication, keep_days)
+    before = create_topics(load(), partitions, replication, keep_days)
     if as_json:
-        typer.echo(json.dumps({name: "created" if new else "exists" for name, new in created.items()}))
+        typer.echo(json.dumps({name: "exists" if had else "created" for name, had in before.items()}))
         return
-    for name, new in created.items():
-        typer.echo(f"{name}: {'created' if new else 'exists already, and is left as it is'}")
-    if any(created.values()):
+    for name, had in before.items():
+        other = f" with {count_of(had, 'partition')}, not {partitions}" if had != partitions else ""
+        typer.echo(f"{name}: exists already{other}, and is left as it is" if had else f"{name}: created")
+    if not all(before.values()):
         kept = count_of(keep_days, "day") if keep_days else "as long as the broker has been told (--keep-days)"
         typer.echo(f"with {count_of(partitions, 'partition')} of {count_of(replication, 'replica')}; kept for {kept}")
 

@@ -131,9 +131,13 @@ def test_topics_are_created_once(deployment: Deployment) -> None:
 
     more = names | {"TENFOLD_INPUT_TOPIC": f"{deployment.group_id}-MORE"}
     third = run(deployment, "topics", "create", "--keep-days", "1", **more).stdout.splitlines()
+    same = run(deployment, "topics", "create", "--partitions", "2", **names).stdout.splitlines()
 
     assert third[0] == f"{deployment.group_id}-MORE: created"
-    assert third[1] == f"{names['TENFOLD_OUTPUT_TOPIC']}: exists already, and is left as it is"
+    output = names["TENFOLD_OUTPUT_TOPIC"]
+    assert third[1] == f"{output}: exists already with 2 partitions, not 12, and is left as it is"
+    assert same[1] == f"{output}: exists already, and is left as it is"
+    assert len(same) == 5
     assert third[-1] == "with 12 partitions of 1 replica; kept for 1 day"
     assert json.loads(first.stdout) == dict.fromkeys(names.values(), "created")
     assert json.loads(second.stdout) == dict.fromkeys(names.values(), "exists")
@@ -233,7 +237,8 @@ def test_watch_tells_a_terminal_its_columns_and_that_it_waits_and_ends_there_if_
         scores = terminal.until("tenfold: the end of the topic").splitlines()
         assert len([json.loads(line) for line in scores]) == 8
 
-    lines, as_json, none = (run(deployment, *words, "--exit") for words in (asked, (*asked, "--json"), ("watch",)))
+    nobody = ("watch", "--since", "1h", "--user", "nobody")
+    lines, as_json, none = (run(deployment, *words, "--exit") for words in (asked, (*asked, "--json"), nobody))
     letters = run(deployment, "watch", "--dead-letters", "--from-beginning", "-e")
     assert scorer.stop() == 0
     assert [(ran.returncode, ran.stderr) for ran in (lines, as_json, none, letters)] == [(0, "")] * 4

@@ -42,12 +42,30 @@ def test_a_verdict_needs_its_transaction_and_gets_its_time() -> None:
         ("ammount=1", "did you mean amount?"),
         ("is_fraud=true", "is not a field of a payment"),
         ("amount", "is not FIELD=VALUE"),
+        (' {"user_id": "anna", "is_vpn=": 3}', "JSON is read from standard input, or from --file"),
+        ("is_vpn=maybe", "is_vpn is 'maybe': give true or false"),
+        ("is_vpn=1", "is_vpn is '1': give true or false"),
+        ("amount=1,50", "amount is '1,50': give a number, with a point, as 12.5"),
+        ("amount=true", "amount is 'true': give a number"),
+        ("amount=", "amount is '': give a number"),
         ("user_id=bert", "given twice"),
     ],
 )
 def test_a_word_that_is_no_field_is_named(word: str, said: str) -> None:
     with pytest.raises(UsageError, match=said.replace("?", r"\?")):
         message_of(["user_id=anna", word], "payment", NOW_MS)
+
+
+def test_a_flag_of_a_verdict_is_a_truth_value() -> None:
+    with pytest.raises(UsageError, match="is_fraud is 'yes': give true or false"):
+        message_of(["user_id=anna", "is_fraud=yes"], "verdict", NOW_MS)
+
+
+def test_a_line_is_given_no_id_for_it_may_be_sent_twice() -> None:
+    line = json.dumps({"user_id": "anna", "amount": 3}).encode()
+    assert "transaction_id: field required" in str(judge(line, "payment", NOW_MS))
+    help_ = " ".join(CliRunner().invoke(app, ["send", "--help"]).stdout.split())
+    assert "A line must have them: else it would be another payment whenever it is sent." in help_
 
 
 def test_a_word_that_is_not_utf8_is_refused() -> None:
@@ -107,6 +125,8 @@ def test_what_is_not_an_object_is_refused(line: bytes) -> None:
         ("watch --since 1h --from-beginning", "--since"),
         ("watch --dead-letters --anomalies", "--anomalies"),
         ("watch --threshold 2", "--threshold"),
+        ("watch --exit", "give --since or --from-beginning"),
+        ("watch --dead-letters -e -n 3", "give --since or --from-beginning"),
     ],
 )
 def test_options_that_do_not_go_together_are_named(words: str, said: str) -> None:

@@ -5,13 +5,15 @@ from typing import Any
 import pytest
 
 from stream.commands import options
+from stream.contract import DEAD_LETTER_HEADERS
 from stream.doctor import print_findings
 from stream.doctor_finding import error, ok
+from stream.examples import DEAD_LETTER_HEADERS as DEAD_LETTERS
 from stream.examples import SCORES
 from stream.explain import lines
 from stream.moments import shown, shown_ms
 from stream.terminal import escaped, fitted
-from stream.watch import SCORE_COLUMNS, score_line
+from stream.watch import SCORE_COLUMNS, dead_letter_line, score_line
 
 
 def test_a_line_is_broken_between_words_and_goes_on_indented() -> None:
@@ -41,6 +43,23 @@ def test_times_of_all_zones_are_shown_by_one_clock(time: str) -> None:
 @pytest.mark.parametrize("time_ms", [1_764_428_400_000_000, 2**63 - 1, -(2**63)])  # the first is of microseconds
 def test_a_record_of_no_year_of_the_calendar_is_shown_in_milliseconds(time_ms: int) -> None:
     assert shown_ms(time_ms) == f"{time_ms} ms"
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-02-30T00:00:00Z"])
+def test_a_time_that_utc_does_not_have_is_shown_as_it_is(time: str) -> None:
+    assert shown(time) == time
+
+
+def test_a_dead_letter_with_any_timestamp_is_a_line() -> None:
+    """The topic is open to others, and the contract of the header is that it is digits."""
+    letter = DEAD_LETTER_HEADERS.validate_python(DEAD_LETTERS[0] | {"timestamp": "9" * 5_000})
+    assert dead_letter_line(letter).startswith("9999999999999999… ms  ")
+
+
+def test_a_suppressed_score_says_so_in_place_of_the_verdict() -> None:
+    score = SCORES[0] | {"sequence_anomaly": False, "suppressed": True}
+    assert score_line(score)[SCORE_COLUMNS.index("verdict") :].startswith("suppressed 0.9132 ")  # type: ignore[arg-type]
+    assert "suppressed" not in score_line(score | {"suppressed": False})  # type: ignore[arg-type]
 
 
 def test_a_score_fits_eighty_columns_below_the_columns_names() -> None:

@@ -101,14 +101,6 @@ def test_another_wrong_place_is_named(words: str, code: int, named: str, tmp_pat
     assert (tmp_path / "file").read_text() == "something else"
 
 
-@pytest.mark.parametrize("words", ["score", "profiles build --archive archive"])
-def test_a_model_that_is_gone_is_one_code_whatever_needs_it(words: str, tmp_path: Path) -> None:
-    need(words)
-    line = the_one_line(tenfold(tmp_path, *words.split(), TENFOLD_MODEL="gone"), 1)
-
-    assert "TENFOLD_MODEL names gone, and there is no such directory" in line
-
-
 @pytest.mark.parametrize(
     "words",
     [
