@@ -15,6 +15,8 @@ _REPEATED = {"FAIL", "ERROR"}  # of librdkafka's facilities: no connection
 _REPEAT_EVERY_S = 30.0
 _EACH_TIME = re.compile(r"^\[.*?\] \[thrd:.*?\]: | \(after [^()]*(\([^()]*\)[^()]*)?\)$")  # client, thread; how long
 
+_TAKING_UP = {"stream.assignment", "stream.catch_up"}  # tell of each partition
+
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
@@ -97,8 +99,9 @@ def is_text(log_format: LogFormat) -> bool:
 
 
 def is_for_a_person(record: logging.LogRecord) -> bool:
-    """Return whether a line is more than what goes well with one of many partitions; of all of them there is a line."""
-    return record.levelno > logging.INFO or not hasattr(record, "partition")
+    """Return whether a line is more than a scorer's partition taken up as ever: of all of them there is one line."""
+    as_ever = record.levelno <= logging.INFO and hasattr(record, "partition")
+    return not (as_ever and record.name in _TAKING_UP)
 
 
 def configure(level: str, log_format: LogFormat) -> None:

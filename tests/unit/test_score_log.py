@@ -9,7 +9,7 @@ from datetime import datetime
 import pytest
 from prometheus_client import CollectorRegistry
 
-from stream.logs import JsonFormatter, LogFormat, RepeatsFilter, TextFormatter, is_text
+from stream.logs import JsonFormatter, LogFormat, RepeatsFilter, TextFormatter, is_for_a_person, is_text
 from stream.metrics import Metrics
 from stream.score_log import ScoreLog
 
@@ -63,6 +63,23 @@ def test_a_line_of_text_stays_one_and_does_not_steer_the_terminal() -> None:
 
     assert line.isprintable()
     assert line.endswith(r'Kafka says \x1b[2J error="a\nb" path="x\x9b2J" name_="say \"no\""')
+
+
+@pytest.mark.parametrize(
+    ("logger", "level", "extra", "shown"),
+    [
+        ("stream.assignment", logging.INFO, {"partition": 3}, False),
+        ("stream.assignment", logging.INFO, {"partitions": [3]}, True),
+        ("stream.catch_up", logging.WARNING, {"partition": 3}, True),
+        ("training.archive_kafka", logging.INFO, {"partition": 3}, True),
+    ],
+)
+def test_a_person_is_not_told_of_each_partition_that_is_taken_up_as_ever(
+    logger: str, level: int, extra: dict[str, object], shown: bool
+) -> None:
+    its = logging.getLogger(logger).makeRecord(logger, level, "", 0, "scoring", (), None, extra=extra)
+
+    assert is_for_a_person(its) == shown
 
 
 def librdkafka(message: str, at: float) -> logging.LogRecord:
