@@ -11,7 +11,7 @@ from stream.terminal import escaped
 
 LogFormat = Literal["auto", "json", "text"]
 
-_REPEATED = {"FAIL", "ERROR"}  # of librdkafka's facilities: no connection
+_REPEATED = {"FAIL", "ERROR", "GETPID", "TXNERR"}  # of librdkafka's facilities: no connection, no transaction
 _REPEAT_EVERY_S = 30.0
 _EACH_TIME = re.compile(r"^\[.*?\] \[thrd:.*?\]: | \(after [^()]*(\([^()]*\)[^()]*)?\)$")  # client, thread; how long
 

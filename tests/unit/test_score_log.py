@@ -100,6 +100,14 @@ def test_a_connection_that_fails_again_and_again_is_told_once_in_30_s() -> None:
     assert repeats.filter(librdkafka(f"{one} (after 0ms in state CONNECT)", 30))
 
 
+def test_a_producer_that_asks_for_its_id_again_and_again_is_told_once_too() -> None:
+    repeats = RepeatsFilter()
+    asks = "[thrd:main]: Failed to acquire transactional PID from broker TxnCoordinator/1: Broker: Coordinator load"
+    lines = [librdkafka(f"GETPID [tenfold#producer-{number}] {asks} in progress: retrying", 1) for number in (2, 3, 2)]
+
+    assert [repeats.filter(line) for line in lines] == [True, False, False]
+
+
 def test_nothing_else_that_librdkafka_says_is_lost() -> None:
     repeats = RepeatsFilter()
     lines = [
