@@ -6,13 +6,14 @@ a crash between the two is seen by whoever looks next. Writers take turns; reade
 
 import os
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, get_args
 
-from models.bundle import BundleError, LoadedBundle, resolve_model
+from models.bundle import STARTER, BundleError, LoadedBundle, resolve_model
 from models.decisions import DECISIONS, Decision, keep_decision, read_decisions
 from models.durable import LOCK, no_writer, one_writer, remove, replace_text, sync_directory
 from models.runtime import RuntimeName
@@ -64,6 +65,12 @@ class Store:
             StoreError: ``version`` is not the name of a bundle here.
         """
         if not _is_version(version) or not (self.root / version).is_dir():
+            shipped = next((each for each in STARTER.glob("*") if version == f"starter-{each.name}"), None)
+            if shipped is not None:
+                raise StoreError(
+                    f"{version} ships with Tenfold, in {shipped} (its card.md tells what it is), and there is no copy "
+                    f"of it in {self.root}: that takes copying the directory to {self.root / version}"
+                )
             known = f"there is {names}" if (names := ", ".join(self.versions())) else "`tenfold train` writes one"
             raise StoreError(f"there is no bundle {version!r} in {self.root}: {known}")
         return self.root / version
@@ -175,7 +182,7 @@ class Store:
             switches, _ = read_history(self.root)
             before = champion_before(switches, self.named("champion"))
             if before is None:
-                raise StoreError(f"the history of {self.root} has no champion before this one: promote one by its name")
+                raise StoreError(self._no_way_back())
             self._checked(before, windows_rebuilt=windows_rebuilt)
             return self._switch("champion", before, "rollback", told)
 
@@ -226,6 +233,17 @@ class Store:
             for changed in (kept.parent, self.root):
                 sync_directory(changed)
         return kept
+
+    def _no_way_back(self) -> str:
+        none_before = f"the history of {self.root} has no champion before this one"
+        if self.named("champion") is None:
+            return f"{none_before}: there is none, and the starter is in force"
+        copy = self.root / "starter-default"
+        copying = f"`cp -r {shlex.quote(str(STARTER / 'default'))} {shlex.quote(str(copy))}`, then "
+        return (
+            f"{none_before}: promote one by its name. For the starter, which was in force before the first: "
+            f"{'' if copy.exists() else copying}`tenfold models promote {copy.name} --force --reason WHY`"
+        )
 
     def _existing(self) -> Path:
         if not self.root.is_dir():

@@ -100,8 +100,9 @@ def truths(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
     rule = "it must be true or false, or 1 or 0"
     if not _is_number(column.type):
         raise TrainingDataError(f"{where} is {_told(column)}; {rule}")
-    _refuse(pc.invert(pc.is_in(column, pa.array([0, 1], column.type))), column, where, rule)
-    return pc.equal(column, 1)
+    numbers = column.cast(pa.float64(), safe=False)  # Arrow compares no float16
+    _refuse(pc.invert(pc.is_in(numbers, pa.array([0.0, 1.0]))), column, where, rule)
+    return pc.equal(numbers, 1)
 
 
 def _refuse(wrong: pa.ChunkedArray, values: pa.ChunkedArray, where: str, rule: str) -> None:
@@ -110,15 +111,22 @@ def _refuse(wrong: pa.ChunkedArray, values: pa.ChunkedArray, where: str, rule: s
     count = pc.sum(wrong).as_py()
     if count:
         row = _first(wrong)
-        raise TrainingDataError(
-            f"{where} is {values[row - 1]} in row {row}, and {rule}: mend or leave out such rows, {count:,} in all"
-        )
+        told = f"{where} is {_shown(values[row - 1])} in row {row}, and {rule}"
+        raise TrainingDataError(f"{told}: mend or leave out such rows, {count:,} in all")
 
 
 def _told(column: pa.ChunkedArray) -> str:
     """Return the type of a column that is no id, and what a value looks like."""
     values = column.drop_null()
-    return f"{column.type}, such as {values[0]}" if len(values) else f"{column.type}"
+    return f"{column.type}, such as {_shown(values[0])}" if len(values) else f"{column.type}"
+
+
+def _shown(value: pa.Scalar) -> str:
+    """Return a value as text; a time that Python has no date for, or no such zone, is its number."""
+    try:
+        return str(value)
+    except (OverflowError, ValueError):
+        return str(value.cast(pa.int64()))
 
 
 def _first(marked: pa.ChunkedArray) -> int:

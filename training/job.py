@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 LABEL_RULE = "that of the window's last event, as landed at the cut-off; none by then is not fraud"
 
+#: The AUC of a model that says nothing of who is a fraud.
+CHANCE = 0.5
+
 
 class Trained(NamedTuple):
     """What a training made."""
@@ -87,9 +90,9 @@ class Job:
     def run(self, dataset: Dataset, frauds: Frauds, facts: Mapping[str, Any] | None = None) -> Trained:
         """Train, test, write the bundle, and tell the steps on standard output.
 
-        The bundle becomes the store's champion only where there is none, and never after a split by row: to replace one
-        is a decision that takes a comparison on the same days. A run that was killed goes on at its last epoch when it
-        is repeated.
+        The bundle becomes the store's champion only where there is none and the test ranked better than chance, and
+        never after a split by row: to replace one is a decision that takes a comparison on the same days. A run that
+        was killed goes on at its last epoch when it is repeated.
 
         Args:
             dataset: the windows.
@@ -179,10 +182,22 @@ class Job:
                 shutil.move(h5_path, self.h5)
                 say(f"Model saved to {self.h5}")
         shutil.rmtree(interrupted)
-        adopted = self.split == "time" and Store(self.store).adopt_first(self.bundle.name)
+        adopted = self._may_be_first(metrics["auc"]) and Store(self.store).adopt_first(self.bundle.name)
         say(f"Bundle {self.bundle}" + (", the first of the store and so its champion" if adopted else ""))
         say(f"Look at {self.bundle / 'report.html'}")
         return Trained(self.bundle, metrics, model, training)
+
+    def _may_be_first(self, auc: float | None) -> bool:
+        """Return whether the bundle may become champion uncompared; tell why not where the store would take it."""
+        if self.split == "rows" or Store(self.store).named("champion") is not None:
+            return False
+        if auc is not None and auc > CHANCE:
+            return True
+        say(
+            "The store has no champion, and this bundle does not become it by itself: "
+            f"its test AUC is not above {CHANCE}, so it ranks frauds no better than chance. The starter stays in force"
+        )
+        return False
 
     def _interrupted(self, dataset: Dataset) -> Path:
         """Return the directory that keeps the state of this very training: same options, same data."""

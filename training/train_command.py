@@ -2,7 +2,9 @@
 
 import os
 import re
+import shlex
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -11,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stream.errors import TenfoldError, UsageError
 from stream.plurals import count_of
-from stream.progress import Counted
-from stream.settings import Settings
+from stream.progress import EVERY_S, Counted
+from stream.settings import Settings, mask_url
 from training.options import day, zone
 
 if TYPE_CHECKING:
@@ -136,7 +138,7 @@ def run_on_archive(
             topics = Topics(settings.input_topic, settings.labels_topic)
             processes = len(os.sched_getaffinity(0))
             made = dataset_of(
-                archive, topics, settings.output_topic, wanted, Path(columns), processes, dask, _told_by(say)
+                archive, topics, settings.output_topic, wanted, Path(columns), processes, dask, told_by(say)
             )
             say("Preparing sequences…")
             days, summary = dict(made.days), made.summary._asdict()
@@ -148,30 +150,36 @@ def run_on_archive(
             facts = {"days": days, "archive": summary, "insufficient_history": short}
             if made.profile_days is not None:
                 archived, by_rule = made.profile_days
-                say(f"profiles of the day that an archived score names: {archived:,} windows; by rule: {by_rule:,}")
+                say(
+                    f"profiles: {archived:,} windows get those of the day that their archived score names; "
+                    f"{by_rule:,} have no such score, and get those of the day that follows from their times"
+                )
                 facts["profile_days"] = made.profile_days._asdict()
             trained = job.run(made.dataset, made.frauds, facts)
     except (TrainingDataError, FileExistsError) as error:
         raise TrainError(str(error)) from None
     told = _told(trained) | facts
     if not promote_if_better:
-        say_what_next(trained.bundle, job.split)
+        say_what_next(trained.bundle, job.split, mask_url(url))
     return told | _gated(job.store, settings, url, trained.bundle) if promote_if_better else told
 
 
-def _told_by(say: Callable[[str], None]) -> Counted:
-    replayed = 0
+def told_by(say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> Counted:
+    """Return what tells, every few seconds, how many partitions are replayed."""
+    replayed, said_at = 0, clock()
 
     def tell(more: int) -> None:
-        nonlocal replayed
+        nonlocal replayed, said_at
         replayed += more
-        say(f"Replayed {count_of(replayed, 'partition')}")
+        if clock() - said_at >= EVERY_S:
+            said_at = clock()
+            say(f"Replayed {count_of(replayed, 'partition')}")
 
     return tell
 
 
 def _gated(root: Path, settings: Settings, url: str, bundle: Path) -> dict[str, Any]:
-    """Make the bundle champion if it is better, and tell; the first of a store is champion already."""
+    """Make the bundle champion if it is better, and tell. Without a champion there is nothing to compare it with."""
     from models.bundle import BundleError  # noqa: PLC0415 - not where the extra is missing
     from models.store import Store, StoreError  # noqa: PLC0415
     from models.switches import HistoryError  # noqa: PLC0415
@@ -180,8 +188,10 @@ def _gated(root: Path, settings: Settings, url: str, bundle: Path) -> dict[str, 
     from training.job import say  # noqa: PLC0415
 
     store = Store(root, settings.runtime, settings.runtime_threads)
-    if store.named("champion") == bundle.name:
-        return {"promoted": True, "decision": None}
+    champion = store.named("champion")
+    if champion is None or champion == bundle.name:  # training has told which, and why
+        say_what_next(bundle, "time", mask_url(url))
+        return {"promoted": champion is not None, "decision": None}
     try:
         decision = promote_if_better(store, settings, url, bundle.name, say)
     except (TenfoldError, StoreError, BundleError, HistoryError) as error:
@@ -195,14 +205,23 @@ def _gated(root: Path, settings: Settings, url: str, bundle: Path) -> dict[str, 
     return {"promoted": promoted, "decision": decision.model_dump(mode="json")}
 
 
-def say_what_next(bundle: Path, split: str) -> None:
-    """Say how a bundle becomes champion, if it is not and may be."""
+def say_what_next(bundle: Path, split: str, archive: str | None = None) -> None:
+    """Say how a bundle becomes champion, if it is not and may be: compared on the archive it was trained on, if any."""
     from models.store import Store  # noqa: PLC0415 - not where the extra is missing
     from training.job import say  # noqa: PLC0415
 
-    root, name = bundle.parent, bundle.name
-    if split == "time" and Store(root).named("champion") != name:
-        say(f"To make it champion: TENFOLD_MODEL_STORE={root} tenfold models promote {name} --reason WHY")
+    champion = Store(bundle.parent).named("champion")
+    if split == "rows" or champion == bundle.name:
+        return
+    store = shlex.quote(str(bundle.parent))
+    promote = f"TENFOLD_MODEL_STORE={store} tenfold models promote {bundle.name} --reason WHY"
+    if champion is None:
+        say(f"To make it champion: {promote}")
+    elif archive is not None:
+        say(f"To make it champion, if it is not worse: {promote} --archive {shlex.quote(archive)}")
+    else:
+        say(f"To make it champion, compared with nothing: {promote} --force")
+        say("To compare it first, with an archive: --archive DIR|URL in place of --force")
 
 
 def _make_writable(store: Path) -> None:

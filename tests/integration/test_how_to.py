@@ -68,22 +68,22 @@ def test_a_rollback_is_seen_in_the_scores(shell: PageShell) -> None:
 
 
 def test_before_the_first_champion_there_was_the_starter(shell: PageShell) -> None:
-    """A file that is gone is a store that is away, for who runs; who is started takes the starter."""
+    """The refusal's commands put it in force where scorers run; a champion's file that is gone does not."""
     page = (ROOT / "docs" / "how-to" / "rollback.md").read_text()
     store = store_of(shell, OLDER)
     scorer = following(shell.deployment, store)
     refused = shell.run("tenfold models rollback --reason worse 2>&1 || echo exit $?")
-    (store.root / "champion").unlink()
+    (store.root / "champion").rename(store.root / "gone")
     scorer.process.wait_until(lambda: scorer.metric("tenfold_model_store_errors_total") > 0, SOON_S)
+    assert f'model_version="{OLDER}"' in scorer.get("/metrics")[1]
+    (store.root / "gone").rename(store.root / "champion")
 
     [said] = re.findall(r"^\| `… (has no champion before this one)`", page, re.MULTILINE)
     assert said in refused
     assert "exit 1" in refused
-    assert f'model_version="{OLDER}"' in scorer.get("/metrics")[1]
+    shell.run("\n".join(re.findall(r"`([^`]*)`", refused)))
+    scorer.process.wait_until(lambda: 'model_version="starter-default"' in scorer.get("/metrics")[1], SOON_S)
     assert scorer.stop() == 0
-    started = following(shell.deployment, store)
-    assert 'model_version="starter-default"' in started.get("/metrics")[1]
-    assert started.stop() == 0
 
 
 @contextmanager

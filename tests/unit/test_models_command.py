@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from models.bundle import resolve_model, starter
 from models.store import Store
 from stream.cli import app, models_app
 from stream.models_command import ModelsError
@@ -195,4 +197,29 @@ def test_a_store_that_never_had_a_champion_has_none_to_go_back_to(root: Path) ->
     for file in ("champion", "history.jsonl"):
         (root / file).unlink()
 
-    assert "has no champion before this one" in str(models("rollback", "--reason", "worse").exception)
+    refused = str(models("rollback", "--reason", "worse").exception)
+    assert refused.endswith("has no champion before this one: there is none, and the starter is in force")
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_from_the_first_champion_two_commands_lead_to_the_starter_and_a_rollback_back(root: Path, copied: bool) -> None:
+    if copied:
+        shutil.copytree(starter("default"), root / "starter-default")
+    refused = str(models("rollback", "--reason", "worse").exception)
+    *copying, promotion = re.findall(r"`([^`]*)`", refused)
+    assert len(copying) == (not copied)
+    for command in copying:
+        subprocess.run(["sh", "-c", command], check=True)
+
+    assert models(*shlex.split(promotion)[2:]).exit_code == 0
+    assert resolve_model(None, root) == root / "starter-default"
+    assert answer("rollback", "--reason", "not better")["after"] == "a"
+
+
+@pytest.mark.parametrize("preset", ["default", "baseline"])
+def test_a_starter_is_not_in_the_store_and_it_is_said_where_it_is(root: Path, preset: str) -> None:
+    told = str(models("show", f"starter-{preset}").exception)
+
+    assert f"starter-{preset} ships with Tenfold, in {starter(preset)} (" in told
+    assert f"no copy of it in {root}" in told
+    assert (starter(preset) / "card.md").is_file()

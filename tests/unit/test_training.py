@@ -49,6 +49,13 @@ def verdicts(directory: Path, column: str, values: list[Any]) -> None:
     )
 
 
+def times_in(directory: Path, values: list[int], kind: Any) -> None:
+    """Write other times of payments, as numbers and what they are said to be."""
+    rows = pa.Table.from_pylist([transaction(name, 1) for name, _ in zip("abcdef", values, strict=False)])
+    place = rows.schema.get_field_index("created_at")
+    pq.write_table(rows.set_column(place, "created_at", pa.array(values, kind)), directory / "transactions.parquet")
+
+
 def record(directory: Path, transactions: list[dict[str, Any]], labels: list[dict[str, Any]]) -> Path:
     time = pa.timestamp("ms", tz="UTC")
     verdict = pa.schema(
@@ -188,6 +195,18 @@ def test_a_split_by_row_has_all_labelled_events_and_knows_no_gap(simulated: Path
         (lambda d: record(d, [transaction("a", 1, created_at=1767225600000)], []), "created_at is int64.*unit=.ms."),
         (lambda d: record(d, [transaction("a", -30_000)], []), "created_at is 1943.* in row 1, and a time is of 1970"),
         (
+            lambda d: times_in(d, [1_767_225_600_000_000], pa.timestamp("ms", "UTC")),
+            "created_at is 1767225600000000 in row 1, and a time is of 1970 to 9999",
+        ),
+        (
+            lambda d: times_in(d, [-5], pa.timestamp("ms", "Nowhere/Land")),
+            "created_at is -5 in row 1, and a time is of 1970 to 9999",
+        ),
+        (
+            lambda d: times_in(d, [1_767_225_600_000_000], pa.timestamp("ms")),
+            r"created_at is timestamp\[ms\], such as 1767225600000000; it must be .* with a time zone",
+        ),
+        (
             lambda d: record(d, [transaction("a", 1, user_id=1.5)], []),
             r"transactions\.parquet: user_id is double; it must",
         ),
@@ -209,6 +228,16 @@ def test_data_that_cannot_be_read_says_which_file_and_what(
     spoil(tmp_path)
     with pytest.raises(TrainingDataError, match=message):
         read_history(tmp_path)
+
+
+def test_verdicts_may_be_floats_of_half_precision(tmp_path: Path) -> None:
+    record(tmp_path, [transaction(name, 1) for name in "abc"], [])
+    labels = pa.Table.from_pylist([label(name, True, 2) for name in "abc"])
+    half = pa.array([1, 0, 1], pa.float16())
+    place = labels.schema.get_field_index("is_fraud")
+    pq.write_table(labels.set_column(place, "is_fraud", half), tmp_path / "labels.parquet")
+
+    assert read_history(tmp_path).is_fraud.tolist() == [True, False, True]
 
 
 def test_numbers_are_ids_verdicts_and_flags_all_the_same(tmp_path: Path) -> None:
@@ -273,24 +302,36 @@ def test_shuffling_keeps_the_steps_and_the_padding(keep_last: bool) -> None:
     assert moved[lengths >= 5].mean() > 0.9
 
 
+def of_large_frauds(directory: Path, until_ms: float = np.inf) -> Path:
+    """Record 40 days of 40 payments. A fifth are frauds: large ones, from ``until_ms`` on small ones."""
+    directory.mkdir(exist_ok=True)
+    rows = [(f"{day}-{user}", day + user / 100, user % 5 == 0) for day in range(40) for user in range(40)]
+    payments = [
+        transaction(name, day, 5000.0 if fraud == (at(day).timestamp() * 1000 < until_ms) else 5.0, name)
+        for name, day, fraud in rows
+    ]
+    return record(directory, payments, [label(name, fraud, day + 1) for name, day, fraud in rows])
+
+
 @pytest.mark.training
 @pytest.mark.timeout(1200)  # three trainings, each with its evaluation
 def test_the_job_tells_its_steps_and_leaves_a_bundle_and_a_champion(
-    simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("tensorflow", reason="needs the training extra")
     from models.bundle import load_bundle, resolve_model  # noqa: PLC0415 - after the check for TensorFlow
     from training.train_lstm_model import train, train_lstm  # noqa: PLC0415
 
     store, h5 = tmp_path / "store", tmp_path / "lstm_fraud_model.h5"
-    options: dict[str, Any] = {"epochs": 1, "batch_size": 512, "store": store, "h5": h5}
-    rows = train(simulated, model_version="rows", split="rows", **options)
+    options: dict[str, Any] = {"epochs": 1, "batch_size": 32, "store": store, "h5": h5}
+    data = of_large_frauds(tmp_path / "data")
+    rows = train(data, model_version="rows", split="rows", **options)
     assert not (store / "champion").exists(), "a split by row is for comparison"
     assert load_bundle(rows.bundle).bundle.metrics["split"] == "rows"
     assert "for comparison only" in (rows.bundle / "card.md").read_text()
     capsys.readouterr()
 
-    trained = train(simulated, model_version="first", **options)
+    trained = train(data, model_version="first", **options)
 
     lines = capsys.readouterr().out.splitlines()
     steps = [
@@ -328,11 +369,41 @@ def test_the_job_tells_its_steps_and_leaves_a_bundle_and_a_champion(
     assert h5.read_bytes() == (trained.bundle / "lstm_fraud_model.h5").read_bytes()
     assert not [path.name for path in store.iterdir() if path.name.startswith(".")], "scratch is left"
 
-    model, history = train_lstm(simulated, preset="baseline", model_version="second", **options)
+    model, history = train_lstm(data, preset="baseline", model_version="second", **options)
     assert model.count_params() == 119_617
     assert len(history.history["val_loss"]) == 1
     assert load_bundle(store / "second").spec.features == ("amount", "hour_of_day", "is_weekend", "is_vpn")
     assert resolve_model(None, store) == store / "first", "a champion is not replaced"
 
     with pytest.raises(FileExistsError, match="never overwritten"):
-        train(simulated, model_version="second", **options)
+        train(data, model_version="second", **options)
+
+
+@pytest.mark.training
+@pytest.mark.timeout(600)
+def test_what_ranks_no_better_than_chance_does_not_replace_the_starter_by_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the test days large payments are honest and small ones are frauds, the opposite of what was learned."""
+    pytest.importorskip("tensorflow", reason="needs the training extra")
+    from typer.testing import CliRunner  # noqa: PLC0415 - after the check for TensorFlow
+
+    from models.bundle import resolve_model, starter  # noqa: PLC0415
+    from stream.cli import app  # noqa: PLC0415
+    from training.train_lstm_model import train  # noqa: PLC0415
+
+    history = read_history(of_large_frauds(tmp_path))
+    test = split(history, FEATURES, max_age_ms=WINDOW_MAX_AGE_MS, zone="UTC", label_delay_days=7).test
+    store = tmp_path / "store"
+    trained = train(
+        of_large_frauds(tmp_path, test.begin_ms), epochs=3, batch_size=32, store=store, h5=None, model_version="poor"
+    )
+
+    assert trained.metrics["auc"] < 0.5
+    assert resolve_model(None, store) == starter("default")
+    said = capsys.readouterr().out
+    assert "its test AUC is not above 0.5, so it ranks frauds no better than chance. The starter stays" in said
+    words = ["models", "promote", "poor", "--reason", "all the same"]
+    ran = CliRunner().invoke(app, words, env={"TENFOLD_MODEL_STORE": str(store)})
+    assert ran.exit_code == 0, ran.output
+    assert resolve_model(None, store) == store / "poor"
