@@ -25,11 +25,13 @@ def summary_lines(imported: Imported, to: str, columns: Mapping[str, str]) -> li
 
 
 def refused_as_told(imported: Imported, reason: str, columns: Mapping[str, str]) -> str:
-    """Return a reason with the first rows that have it and, where one can be shown, a value and how to write it."""
+    """Return a reason with the first rows that have it, a value if one can be shown, and how to write it if need be."""
     count, examples, first = imported.refused[reason], imported.examples[reason], imported.given.get(reason)
     told = f"{reason} (row {', '.join(examples)}{', …' if count > len(examples) else ''})"
     if first is None or first.given is None:
         return told
     field = reason.partition(" ")[0]
     value = first.given if len(first.given) <= _SHOWN else f"{first.given[:_SHOWN]}…"
-    return f"{told}; {first.file}:{first.row} has {value!r} in column {columns[field]}: {EXPECTED[field]}"
+    written_well = " is not between " in reason  # it could be read: how to write it is no help
+    how = "" if written_well else f": {EXPECTED[field]}"
+    return f"{told}; {first.file}:{first.row} has {value!r} in column {columns[field]}{how}"

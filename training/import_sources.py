@@ -9,12 +9,16 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from models.window import Ints
 from stream.errors import TenfoldError
 
 BATCH_ROWS = 65_536
+
+#: DuckDB has times of so many milliseconds before and after 1970 for certain, some 30,000 years.
+_DUCKDB_MS = 10**15
 
 _DELIMITERS = ",;\t|"
 
@@ -66,9 +70,22 @@ def _parquet(path: Path, columns: Mapping[str, str]) -> Iterator[Batch]:
     with pq.ParquetFile(path) as file:
         _require(path, columns, file.schema_arrow.names)
         for batch in file.iter_batches(BATCH_ROWS, columns=list(dict.fromkeys(columns.values()))):
-            values = pa.table({field: batch.column(name) for field, name in columns.items()})
+            values = pa.table({field: _readable(batch.column(name)) for field, name in columns.items()})
             yield Batch(np.arange(first, first + len(batch)), values, [])
             first += len(batch)
+
+
+def _readable(column: pa.Array) -> pa.Array:
+    """Return a column; as text where it has times that are beyond what DuckDB can have, and these as their numbers."""
+    kind = column.type
+    if not pa.types.is_timestamp(kind) or kind.unit != "ms":  # the coarsest of Parquet; 64 bits of the finer ones do
+        return column
+    numbers = column.cast(pa.int64())
+    beyond = pc.or_(pc.less(numbers, -_DUCKDB_MS), pc.greater(numbers, _DUCKDB_MS))
+    if not pc.any(beyond).as_py():
+        return column
+    times = pc.if_else(beyond, None, column.cast(pa.timestamp(kind.unit, kind.tz and "UTC")))
+    return pc.if_else(beyond, numbers.cast(pa.string()), times.cast(pa.string()))
 
 
 def _csv(path: Path, columns: Mapping[str, str]) -> Iterator[Batch]:

@@ -230,6 +230,35 @@ def test_a_value_as_another_country_writes_it_is_shown_with_how_to_write_it(tmp_
     assert result.as_dict()["refused"] == dict(result.refused)
 
 
+@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_times_in_a_wrong_unit_refuse_their_rows_whatever_they_are(tmp_path: Path, sign: int, zone: str | None) -> None:
+    """Nanoseconds that were stored as milliseconds, before and after 1970."""
+    good, beyond = 1_767_225_600_000, sign * 1_767_225_600_000_000_000
+    rows = pa.Table.from_pylist([given(transaction_id=name) for name in "abc"])
+    times = pa.array([good, beyond, None], pa.timestamp("ms", zone))
+    place = rows.schema.get_field_index("created_at")
+    pq.write_table(rows.set_column(place, "created_at", times), tmp_path / "a.parquet")
+
+    result = imported(tmp_path / "archive", tmp_path / "a.parquet")
+
+    assert [row["created_at"] for row in read(tmp_path / "archive")] == [datetime(2026, 1, 1, tzinfo=UTC)]
+    [refused] = lines_of(result)[3:]
+    assert refused.startswith(
+        f"  2: created_at is missing or not a time (row a.parquet:2, a.parquet:3); a.parquet:2 has '{beyond}' in column"
+    )
+
+
+def test_a_value_that_is_written_well_and_out_of_range_is_shown_without_how_to_write_it(tmp_path: Path) -> None:
+    rows = [given(), given(amount="-2"), given(created_at="1969-12-31")]
+    result = imported(tmp_path / "archive", written(tmp_path / "a.csv", rows))
+
+    assert lines_of(result)[3:] == [
+        "  1: amount is not between 0 and 1e+12 (row a.csv:2); a.csv:2 has '-2' in column AMOUNT",
+        "  1: created_at is not between 1970 and 9999 (row a.csv:3); a.csv:3 has '1969-12-31' in column CREATED_AT",
+    ]
+
+
 def test_where_no_row_can_be_used_the_error_shows_a_value_of_each_kind(tmp_path: Path) -> None:
     text = "transaction_id;user_id;SUM;created_at\nt1;u1;19,90;01.03.2026\nt2;u2;5;01.03.2026\n"
     (tmp_path / "a.csv").write_text(text)
