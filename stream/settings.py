@@ -273,6 +273,8 @@ def load(**overrides: object) -> Settings:
         raise SettingsError("\n".join(_explain(problem, config_file) for problem in error.errors())) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{config_file} is no TOML: {error}") from None
+    except OSError as error:
+        raise SettingsError(f"{config_file}, which {CONFIG_FILE} names, cannot be read: {error.strerror}") from None
     except ValueError as error:  # a JSON value in the environment
         raise SettingsError(f"the settings cannot be read: {error}") from None
 

@@ -103,6 +103,7 @@ def test_a_file_gives_settings_and_the_environment_wins(monkeypatch: pytest.Monk
         ("TENFOLD_KAFKA__ENABLE_AUTO_COMMIT", "true", "TENFOLD_KAFKA__enable.auto.commit cannot be set"),
         ("TENFOLD_INSTANCE_ID", "a b", "TENFOLD_INSTANCE_ID is 'a b': give 0 to 64 letters, digits, dots, hyphens or"),
         ("TENFOLD_CONFIG", "/nowhere/tenfold.toml", "TENFOLD_CONFIG names /nowhere/tenfold.toml, which is not a file"),
+        ("TENFOLD_CONFIG", "/proc/self/mem", "/proc/self/mem, which TENFOLD_CONFIG names, cannot be read: "),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(
