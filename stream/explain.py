@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import chain
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,6 +41,7 @@ class Model(NamedTuple):
 
     bundle: LoadedBundle
     published: bool  # it is the one that made the published score
+    store: Path  # where that was looked for
 
 
 class Context(NamedTuple):
@@ -158,7 +160,10 @@ def _why(story: Story, score: dict[str, Any]) -> list[str]:
     published = story.published or {}
     causes = []
     if not story.model.published:
-        causes.append(f"the model that made it, {published['model_version']}, is not in the store any more")
+        causes.append(
+            f"the model that made it, {published['model_version']}, is not in the store {story.model.store} "
+            "(TENFOLD_MODEL_STORE; is it the scorer's?)"
+        )
     if story.model.published and published["profile_day"] != score["profile_day"]:
         causes.append(f"the table of profiles of {published['profile_day']} is not there any more")
     if not story.whole:

@@ -43,7 +43,8 @@ def find_model(settings: Settings, version: str | None) -> Model:
     try:
         chosen = next((each for each in _bundles(settings) if version is not None and _version(each) == version), None)
         directory = chosen or resolve_model(settings.model, settings.model_store)
-        return Model(load_bundle(directory, settings.runtime, settings.runtime_threads), chosen is not None)
+        bundle = load_bundle(directory, settings.runtime, settings.runtime_threads)
+        return Model(bundle, chosen is not None, settings.model_store)
     except (BundleError, MissingRuntimeError) as error:
         raise ExplainError(str(error)) from None
 

@@ -157,7 +157,8 @@ def test_another_model_is_told_with_both_scores(scored: Deployment) -> None:
     assert "gone" in told["different_because"][0]  # type: ignore[index]
     ran = CliRunner().invoke(app, ["explain", "anna-16"])
     assert ran.stdout.startswith("score      0.500000: flagged\n")
-    assert "is not in the store any more" in ran.stdout
+    store = load().model_store
+    assert f"the model that made it, gone, is not in the store {store} (TENFOLD_MODEL_STORE; is" in ran.stdout
 
 
 def test_another_engine_is_among_the_causes_where_the_window_is_as_long(scored: Deployment) -> None:
