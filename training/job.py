@@ -115,7 +115,7 @@ class Job:
 
         keras.utils.set_random_seed(self.seed)
         model = build_for(dataset.train)
-        model.summary(print_fn=say)
+        say(f'Model: "{model.name}", {model.count_params():,} parameters')
         say("Training…")
         interrupted = self._interrupted(dataset)
         training = fit(

@@ -215,6 +215,7 @@ def test_a_training_tells_its_steps_and_tensorflow_nothing(tmp_path: Path) -> No
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr == ""
     assert "Test AUC: " in ran.stdout
+    assert "Layer (type)" not in ran.stdout, "Keras' box of layers"
 
 
 @pytest.mark.training

@@ -339,7 +339,7 @@ def test_the_job_tells_its_steps_and_leaves_a_bundle_and_a_champion(
         "Preparing sequences…",
         "Created ",
         "Building LSTM model…",
-        'Model: "lstm_fraud_model"',
+        'Model: "lstm_fraud_model", 121,665 parameters',
         "Training…",
         "Evaluating…",
         "Test Loss: ",
