@@ -183,7 +183,7 @@ def test_every_expression_of_dashboards_and_rules_is_answered(stack: Stack) -> N
 
 @pytest.mark.usefixtures("all_images")
 def test_a_model_trained_on_what_is_archived_scores(stack: Stack) -> None:
-    simulated = ["simulate", "--to", "kafka", "--backdate", "--users", "200", "--days", "40", "--seed", "7"]
+    simulated = ["simulate", "--to", "kafka", "--backdate", "--users", "1000", "--days", "40", "--seed", "7"]
     archived = 'sum(tenfold_archive_rows_total{topic="fraud-labels"})'
     before = sum(value for _, value in asked_of_prometheus(stack, archived))
     stack.compose("stop", "simulator")  # else there is always something that is not archived yet
