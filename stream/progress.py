@@ -33,3 +33,18 @@ Counted = Callable[[int], None]
 
 def nobody(_more: int) -> None:
     """Be told how many more are done where nobody watches."""
+
+
+def now_and_then(tell: Callable[[int], None], clock: Callable[[], float] = time.monotonic) -> Counted:
+    """Return what counts, and has ``tell`` told every few seconds how many are done by now."""
+    done, said_at = 0, clock()
+
+    def count(more: int) -> None:
+        nonlocal done, said_at
+        done += more
+        now = clock()
+        if now - said_at >= EVERY_S:
+            said_at = now
+            tell(done)
+
+    return count

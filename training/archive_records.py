@@ -25,9 +25,10 @@ from stream.decode import Reason, decode
 from stream.framing import Framing, is_framed, unframed
 from stream.parse import Message, ParsedLabel, ParsedScore, parse_plain
 from training.archive import SCHEMAS, TIME, Kind
+from training.events import LAST_MS
 
 _INT32_MAX, _INT64_MAX = 2**31 - 1, 2**63 - 1
-_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999  # the first and last of Python's calendar
+_FIRST_MS = -62_135_596_800_000  # of Python's calendar
 
 Headers = Mapping[str, str | bytes | None]
 
@@ -72,7 +73,7 @@ def to_rows(kind: Kind, records: Records, topic_id: str, partition: int) -> Rows
         "topic_id": pa.repeat(pa.scalar(topic_id, pa.string()), len(places)),
         "partition": pa.repeat(pa.scalar(partition, pa.int32()), len(places)),
         "offset": pa.array(np.array(records.offsets, np.int64)[places]),
-        "kafka_timestamp": _times(np.array(records.timestamps_ms, np.int64)[places].clip(_FIRST_MS, _LAST_MS)),
+        "kafka_timestamp": _times(np.array(records.timestamps_ms, np.int64)[places].clip(_FIRST_MS, LAST_MS)),
         **arrays,
     }
     schema = SCHEMAS[kind]

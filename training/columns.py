@@ -10,8 +10,7 @@ import pyarrow.parquet as pq
 
 from stream.contract import MAX_AMOUNT
 from stream.plurals import count_of
-
-_NO_LATER_THAN_MS = 253_402_300_799_999  # the last of the year 9999
+from training.events import LAST_MS
 
 
 class TrainingDataError(ValueError):
@@ -88,7 +87,7 @@ def times(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
             f"{where} is {_told(column)}; it must be a timestamp with a time zone: with pandas, {how}"
         )
     milliseconds = column.cast(pa.timestamp("ms", tz="UTC"), safe=False).cast(pa.int64())
-    outside = pc.or_(pc.less(milliseconds, 0), pc.greater(milliseconds, _NO_LATER_THAN_MS))
+    outside = pc.or_(pc.less(milliseconds, 0), pc.greater(milliseconds, LAST_MS))
     _refuse(outside, column, where, "a time is of 1970 to 9999")
     return milliseconds
 

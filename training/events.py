@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
+LAST_MS = 253_402_300_799_999  # of Python's calendar: the last of the year 9999
 
 Events = npt.NDArray[np.void]  # [n] EVENT
 Ints = npt.NDArray[np.int64]

@@ -22,7 +22,7 @@ from models.reference import column_names
 from models.spec import BundleSpec
 from models.store import Store
 from models.window import SEQUENCE_LENGTH, WINDOW_MAX_AGE_MS, Ints
-from stream.progress import EVERY_S
+from stream.progress import now_and_then
 from training.dataset import Dataset, Part, Split
 from training.known_cards import Frauds
 from training.reference import training_reference
@@ -239,15 +239,11 @@ def say(line: str) -> None:
 
 def told_of(predict: "Predict", total: int, clock: Callable[[], float] = time.monotonic) -> "Predict":
     """Return a model that tells, every few seconds, how many of ``total`` windows it has scored."""
-    done, said_at = 0, clock()
+    scored = now_and_then(lambda done: say(f"{done:,} of {total:,} windows scored"), clock)
 
     def telling(features: "Floats32", lengths: Ints, context: "Floats32") -> "Floats32":
-        nonlocal done, said_at
         probabilities = predict(features, lengths, context)
-        done += len(probabilities)
-        if clock() - said_at >= EVERY_S:
-            said_at = clock()
-            say(f"{done:,} of {total:,} windows scored")
+        scored(len(probabilities))
         return probabilities
 
     return telling

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stream.errors import TenfoldError, UsageError
 from stream.plurals import count_of
-from stream.progress import EVERY_S, Counted
+from stream.progress import Counted, now_and_then
 from stream.settings import Settings, mask_url
 from training.options import day, zone
 
@@ -166,16 +166,7 @@ def run_on_archive(
 
 def told_by(say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> Counted:
     """Return what tells, every few seconds, how many partitions are replayed."""
-    replayed, said_at = 0, clock()
-
-    def tell(more: int) -> None:
-        nonlocal replayed, said_at
-        replayed += more
-        if clock() - said_at >= EVERY_S:
-            said_at = clock()
-            say(f"Replayed {count_of(replayed, 'partition')}")
-
-    return tell
+    return now_and_then(lambda replayed: say(f"Replayed {count_of(replayed, 'partition')}"), clock)
 
 
 def _gated(root: Path, settings: Settings, url: str, bundle: Path) -> dict[str, Any]:

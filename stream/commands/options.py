@@ -40,16 +40,16 @@ def utf8(word: str | None) -> str | None:
 
 def tell(told: "Told", *, as_json: bool) -> None:
     """Print what a command has to tell; exit with 1 if it is not good."""
-    if as_json:
-        typer.echo(json.dumps(told.result))
-    else:
-        show(told.lines, _INDENT)
+    show(told.result, told.lines, as_json=as_json, indent=_INDENT)
     if not told.good:
         raise typer.Exit(1)
 
 
-def show(lines: Iterable[str], indent: int = 2) -> None:
-    """Print lines, on a terminal broken between words to its width."""
+def show(result: object, lines: Iterable[str], *, as_json: bool, indent: int = 2) -> None:
+    """Print a result as JSON, or its lines, on a terminal broken between words to its width."""
+    if as_json:
+        typer.echo(json.dumps(result))
+        return
     width = terminal_width()
     for line in lines:
         typer.echo(fitted(line, width, indent))

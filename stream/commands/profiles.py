@@ -1,6 +1,5 @@
 """Commands that build and publish daily profiles."""
 
-import json
 from typing import Annotated
 
 import typer
@@ -32,10 +31,7 @@ def profiles_build(archive: ArchiveUrl = None, as_of: AsOf = None, to: TablesUrl
     day = day_of(as_of, publisher.today)
     with at_work(f"building the table of {day}"):
         built = publisher.build(day)
-    if as_json:
-        typer.echo(json.dumps(built_as_dict(built)))
-    else:
-        show(built_lines(built))
+    show(built_as_dict(built), built_lines(built), as_json=as_json)
 
 
 def profiles_publish(
@@ -62,10 +58,7 @@ def profiles_publish(
         done = wait_and_publish(publisher, day, stop, force=force)
     if done is None:
         raise typer.Exit(130)
-    if as_json:
-        typer.echo(json.dumps(done_as_dict(done)))
-    else:
-        show(done_lines(done))
+    show(done_as_dict(done), done_lines(done), as_json=as_json)
 
 
 def profiles_run(

@@ -88,10 +88,7 @@ def archive_rotate_pseudonyms(archive: ArchiveUrl = None, profiles: ProfilesUrl 
     tables = tables_for(profiles, source)
     with counted("file", "looked at") as progress:
         rotated = rotate_pseudonyms.rotate(source, list(kinds_of(settings)), tables, progress)
-    if as_json:
-        typer.echo(json.dumps(rotated.as_dict()))
-    else:
-        show(rotate_pseudonyms.report_lines(rotated))
+    show(rotated.as_dict(), rotate_pseudonyms.report_lines(rotated), as_json=as_json)
 
 
 def import_history(
@@ -134,10 +131,7 @@ def import_history(
     place.refuse_file()
     with counted("row", "read", line_each=1_000_000) as progress:
         imported = run(plan, place, settings, reject, progress)
-    if as_json:
-        typer.echo(json.dumps(imported.as_dict()))
-        return
-    show(summary_lines(imported, to, plan.columns))
+    show(imported.as_dict(), summary_lines(imported, to, plan.columns), as_json=as_json)
 
 
 def erase_user(
@@ -165,9 +159,6 @@ def erase_user(
     tables = tables_for(profiles, source)
     with connect(settings) as client, counted("file", "looked at") as progress:
         erased = erase_command.erase_user(settings, source, tables, client, user, progress, dry_run=dry_run)
-    if as_json:
-        typer.echo(json.dumps(erased.as_dict()))
-    else:
-        show(erase_command.report_lines(erased))
+    show(erased.as_dict(), erase_command.report_lines(erased), as_json=as_json)
     if not (erased.dry_run or erased.complete):
         raise typer.Exit(1)

@@ -81,7 +81,7 @@ def test_what_a_command_shows_is_broken_on_a_terminal_only(
 ) -> None:
     for width in (20, None):
         monkeypatch.setattr(options, "terminal_width", lambda width=width: width)
-        options.show(["profiles of 3 merchants", "none"])
+        options.show({}, ["profiles of 3 merchants", "none"], as_json=False)
 
     assert capsys.readouterr().out == "profiles of 3\n  merchants\nnone\nprofiles of 3 merchants\nnone\n"
 
