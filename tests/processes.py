@@ -16,6 +16,8 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _POLL_INTERVAL_S = 0.02
+_PORTS = (15_000, 32_000)  # below the range that clients are given ports from
+_given: set[int] = set()
 
 
 class StartError(RuntimeError):
@@ -27,16 +29,23 @@ def free_port(first: int | None = None) -> int:
 
     Any other lies below the range that clients are given ports from. A client that retries a stopped server inside
     that range can be handed the very port and connect to itself, and the restarted server then cannot bind.
+    No port is given twice, by this process or by two of pytest-xdist's workers: a server that is yet to start, or
+    stopped for a while, finds its port free.
     """
-    for port in ([] if first is None else [first]) + random.sample(range(15_000, 32_000), 100):
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    own = range(_PORTS[0] + worker, _PORTS[1], int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+    for port in ([] if first is None else [first]) + random.sample(own, 200):
+        if port in _given and port != first:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: TIME_WAIT is no obstacle
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+            _given.add(port)
             return port
-    raise StartError("no free TCP port on 127.0.0.1 among 100 tried between 15000 and 32000")
+    raise StartError("no free TCP port on 127.0.0.1 among 200 tried between 15000 and 32000")
 
 
 def accepts_connections(port: int) -> bool:

@@ -38,7 +38,7 @@ class RedisNodes:
             home = directory / f"node-{number}"
             home.mkdir()
             node = RedisServer(home)
-            node.port = _port_beside_a_bus()
+            node.port = port_beside_a_bus()
             self.nodes.append(node)
 
     @property
@@ -196,7 +196,7 @@ def until(condition: Callable[[], bool], failing: str) -> None:
         time.sleep(0.05)
 
 
-def _port_beside_a_bus() -> int:
+def port_beside_a_bus() -> int:
     """Return a free port whose bus is free, too, and below the ports of clients."""
     while True:
         port = free_port()

@@ -16,7 +16,7 @@ from stream.window_store import Load, Mark, Save, open_store
 from tests.brokers import find_redis_server
 from tests.kafka_jars import PartMissingError
 from tests.processes import ChildProcess, accepts_connections, free_port
-from tests.redis_servers import MASTER, SLOTS, until
+from tests.redis_servers import MASTER, SLOTS, port_beside_a_bus, until
 
 pytestmark = pytest.mark.broker
 
@@ -35,7 +35,7 @@ class Servers:
         everything = f"user watch on >{PASSWORDS['watch']} ~* &* +@all\n"
         in_a_cluster = redis_users(PASSWORDS).replace("+info", "+info +cluster|slots")
         (directory / "users.acl").write_text(in_a_cluster + everything)
-        self.port, self.sentinel_port = free_port(), free_port()
+        self.port, self.sentinel_port = port_beside_a_bus(), free_port()  # one test makes a cluster of it
 
     def options(self, port: int) -> list[str]:
         """Return what makes a server listen to TLS only."""
