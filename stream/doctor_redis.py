@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import redis
+from redis.connection import parse_url
 
 from stream.doctor_finding import Finding, error, note, ok, warning
 from stream.plurals import count_of
@@ -50,7 +51,7 @@ def judge_server(info: Mapping[str, Any], settings: Settings) -> Iterator[Findin
             "redis-evicts",
             f"maxmemory-policy is {policy}: when its memory is full Redis drops windows, and scores are then wrong",
             "set it to noeviction, and in its configuration for the next start",
-            _no_eviction(settings.redis_url.get_secret_value()),
+            _no_eviction(settings),
         )
     if info.get("role") == "slave":
         yield error("redis-replica", "this Redis is a replica", "name the primary in TENFOLD_REDIS_URL, or Sentinel")
@@ -126,13 +127,18 @@ def judge_skew(theirs: float, before: float, after: float) -> Iterator[Finding]:
         yield ok("clock", "Redis' clock and this machine's agree")
 
 
-def _no_eviction(url: str) -> str:
-    """Return the command that stops a server from evicting, or none where it takes more than host and port."""
-    parts = urlsplit(url)
-    if parts.scheme != "redis":
+def _no_eviction(settings: Settings) -> str:
+    """Return the command that stops a server from evicting, or none where it takes more than host, port and user."""
+    url = settings.redis_url.get_secret_value()
+    if urlsplit(url).scheme != "redis":
         return ""
-    place = f"-h {shlex.quote(parts.hostname or 'localhost')} -p {parts.port or 6379}"
-    return f"redis-cli {place} CONFIG SET maxmemory-policy noeviction"
+    place = {**settings.redis, **parse_url(url)}
+    command = ["redis-cli", "-h", place.get("host", "localhost"), "-p", str(place.get("port", 6379))]
+    if "username" in place:
+        command += ["--user", str(place["username"])]
+    if "password" in place:
+        command += ["--askpass"]  # the command is printed
+    return shlex.join([*command, "CONFIG", "SET", "maxmemory-policy", "noeviction"])
 
 
 def _round_trips_ms(server: redis.Redis) -> list[float]:

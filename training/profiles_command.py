@@ -127,20 +127,6 @@ def done_as_dict(done: Done) -> dict[str, object]:
     return {**built_as_dict(done.built), "published": done.published._asdict()}
 
 
-def day_of(text: str | None, today: date) -> date:
-    """Read ``YYYY-MM-DD``; today if there is nothing.
-
-    Raises:
-        UsageError: it is no date.
-    """
-    if text is None:
-        return today
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"--as-of {text!r} is not a date such as 2026-01-31") from None
-
-
 def days_of(text: str) -> timedelta:
     """Read ``24h`` or ``2d``: whole days.
 

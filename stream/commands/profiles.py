@@ -25,10 +25,11 @@ def profiles_build(archive: ArchiveUrl = None, as_of: AsOf = None, to: TablesUrl
     from training.extras import require_archive_extra
 
     require_archive_extra()
-    from training.profiles_command import built_as_dict, built_lines, day_of, open_publisher
+    from training import options
+    from training.profiles_command import built_as_dict, built_lines, open_publisher
 
     publisher = open_publisher(load(), archive, to)
-    day = day_of(as_of, publisher.today)
+    day = publisher.today if as_of is None else options.day("--as-of", as_of)
     with at_work(f"building the table of {day}"):
         built = publisher.build(day)
     show(built_as_dict(built), built_lines(built), as_json=as_json)
@@ -50,10 +51,11 @@ def profiles_publish(
     from training.extras import require_archive_extra
 
     require_archive_extra()
-    from training.profiles_command import day_of, done_as_dict, done_lines, open_publisher, wait_and_publish
+    from training import options
+    from training.profiles_command import done_as_dict, done_lines, open_publisher, wait_and_publish
 
     publisher = open_publisher(load(), archive, to)
-    day = day_of(as_of, publisher.today)
+    day = publisher.today if as_of is None else options.day("--as-of", as_of)
     with stop_on_signals() as stop, at_work(f"publishing the table of {day}"):
         done = wait_and_publish(publisher, day, stop, force=force)
     if done is None:

@@ -99,7 +99,7 @@ def test_a_table_is_built_and_published_and_again_nothing_changes(place: Place) 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["build", "--as-of", "yesterday"], 2, "--as-of 'yesterday' is not a date"),
+        (["build", "--as-of", "yesterday"], 2, "--as-of yesterday: give a day such as"),
         (["publish", "--as-of", "2999-01-01"], 1, "2999-01-01 has not begun in UTC"),
         (["run", "--every", "90m"], 2, "--every '90m' is not a number of whole days"),
         (["build", "--to", "nowhere://x"], 1, "nowhere://x is not a place for an archive"),

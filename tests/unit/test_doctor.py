@@ -130,7 +130,9 @@ def test_a_server_is_judged_by_what_it_says_of_itself(changes: dict[str, Any], f
 @pytest.mark.parametrize(
     ("url", "command"),
     [
-        ("redis://u:secret@cache.internal:6380/2", "redis-cli -h cache.internal -p 6380 CONFIG SET {}"),
+        ("redis://cache.internal:6380/2", "redis-cli -h cache.internal -p 6380 CONFIG SET {}"),
+        ("redis://u:s3@cache:6380/2", "redis-cli -h cache -p 6380 --user u --askpass CONFIG SET {}"),
+        ("redis://:s3@cache", "redis-cli -h cache -p 6379 --askpass CONFIG SET {}"),
         ("redis://", "redis-cli -h localhost -p 6379 CONFIG SET {}"),
         ("rediss://cache:6380", ""),
         ("unix:///run/redis.sock", ""),
@@ -143,6 +145,13 @@ def test_the_command_against_eviction_is_for_the_redis_that_was_asked(url: str, 
     found = {each.code: each for each in judge_server(server(maxmemory_policy="volatile-lru"), settings)}
 
     assert found["redis-evicts"].command == command.format("maxmemory-policy noeviction")
+
+
+def test_the_command_against_eviction_asks_for_the_password_of_the_settings() -> None:
+    settings = Settings(redis={"username": "scorer", "password": "s3"})
+    [_, evicts, *_] = judge_server(server(maxmemory_policy="volatile-lru"), settings)
+
+    assert "--user scorer --askpass CONFIG" in evicts.command
 
 
 def test_eviction_that_was_allowed_is_told_once_by_the_settings() -> None:
