@@ -72,6 +72,16 @@ def test_rows_come_back_as_they_were(archive: Archive) -> None:
     assert in_duckdb.cast(rows.schema) == rows
 
 
+@pytest.mark.parametrize("root", ["partition=7", "user_id=bob/archive", "topic_id=other/date=2020-01-01"])
+def test_the_directories_of_the_root_say_nothing_of_the_rows(root: str, tmp_path: Path) -> None:
+    archive = open_archive(str(tmp_path / root))
+    rows = transactions(range(10))
+    put(archive, rows)
+    with connect(archive) as connection:
+        query = relation_sql(archive, "transactions", Kind.TRANSACTIONS)
+        assert connection.sql(query).order('"offset"').to_arrow_table().cast(rows.schema) == rows
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     cuts=st.lists(st.tuples(st.integers(0, 399), st.integers(1, 150)), min_size=1, max_size=12),
