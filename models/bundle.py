@@ -5,7 +5,6 @@ its golden windows, features and model both computed anew.
 """
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from models.checksums import ChecksumError, verify_sums, write_sums
+from models.durable import put_in_place
 from models.fastest_runtime import fastest_runtime
 from models.features import step_features
 from models.golden import Golden, GoldenError, check_golden, check_probabilities, read_golden, write_golden
@@ -111,7 +111,7 @@ def write_bundle(
     from models.onnx_export import to_onnx  # noqa: PLC0415
 
     if directory.exists():
-        raise FileExistsError(f"{directory} exists, and a bundle is never overwritten: choose another model version")
+        raise _exists(directory)
     network = read_network(keras_path)
     if not identical(network, read_network(h5_path)):
         raise BundleError(f"{directory}: {keras_path} and {h5_path} hold different models; save both from one model")
@@ -148,9 +148,15 @@ def write_bundle(
             (draft / REFERENCE).write_text(reference.model_dump_json() + "\n", encoding="utf-8")
         write_sums(draft)
         draft.chmod(0o755)  # mkdtemp's own is for one user
-        os.rename(draft, directory)  # noqa: PTH104 - Path.rename says nothing of atomic
+        put_in_place(draft, directory)
+    except FileExistsError:  # another training was faster
+        raise _exists(directory) from None
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _exists(directory: Path) -> FileExistsError:
+    return FileExistsError(f"{directory} exists, and a bundle is never overwritten: choose another model version")
 
 
 def load_bundle(

@@ -1,5 +1,6 @@
-"""Small files that outlive a crash: replaced whole or not at all, appended to by whole lines, one writer at a time."""
+"""Files that outlive a crash: in place whole or not at all, appended to by whole lines, one writer at a time."""
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -43,6 +44,23 @@ def replace_text(path: Path, text: str) -> None:
     sync_directory(path.parent)
 
 
+def put_in_place(draft: Path, directory: Path) -> None:
+    """Give ``draft``, a directory of files, its name: after a crash it is whole there or not at all.
+
+    Raises:
+        FileExistsError: something is there.
+    """
+    for path in (*draft.iterdir(), draft):
+        _sync(path)
+    try:
+        os.rename(draft, directory)  # noqa: PTH104 - Path.rename says nothing of atomic
+    except OSError as error:
+        if error.errno == errno.ENOTEMPTY:  # which Python takes for no FileExistsError
+            raise FileExistsError(f"{directory} exists") from None
+        raise
+    sync_directory(directory.parent)
+
+
 def remove(path: Path) -> None:
     """Take ``path`` away, for good once this returns."""
     path.unlink(missing_ok=True)
@@ -68,7 +86,11 @@ def whole_lines(path: Path) -> tuple[list[str], bool]:
 
 def sync_directory(directory: Path) -> None:
     """Make names that were added to ``directory``, replaced or taken away last."""
-    descriptor = os.open(directory, os.O_RDONLY)
+    _sync(directory)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

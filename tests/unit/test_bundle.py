@@ -1,6 +1,7 @@
 """A bundle proves itself where it is loaded, and is refused, by name, where it cannot."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -58,6 +59,43 @@ def test_a_bundle_is_never_overwritten(bundle: Path) -> None:
     with pytest.raises(FileExistsError, match=f"{bundle} exists"):
         make_bundle(bundle, "default")
     assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
+
+
+def test_a_bundle_of_another_training_that_was_faster_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def meanwhile(draft: Path) -> None:
+        write_sums(draft)
+        (tmp_path / "bundle").mkdir()
+        (tmp_path / "bundle" / "card.md").write_text("the other's", encoding="utf-8")
+
+    monkeypatch.setattr("models.bundle.write_sums", meanwhile)
+    with pytest.raises(FileExistsError, match="exists, and a bundle is never overwritten"):
+        make_bundle(tmp_path / "bundle")
+    assert [path.read_text(encoding="utf-8") for path in tmp_path.glob("**/*.*")] == ["the other's"]
+
+
+def test_a_bundle_has_its_name_once_its_files_are_on_disk_and_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    before: list[Path] = []
+    fsync, rename = os.fsync, os.rename
+
+    def noted(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+
+    def renamed(draft: Path, directory: Path) -> None:
+        before.extend(synced)
+        rename(draft, directory)
+
+    monkeypatch.setattr("models.durable.os.fsync", noted)
+    monkeypatch.setattr("models.durable.os.rename", renamed)
+    bundle = make_bundle(tmp_path / "bundle")
+
+    draft = before[-1]
+    assert draft.name.startswith(".bundle.")
+    assert {path.name for path in before[:-1] if path.parent == draft} == {path.name for path in bundle.iterdir()}
+    assert synced[len(before) :] == [tmp_path]
 
 
 def change_a_byte(bundle: Path) -> None:
