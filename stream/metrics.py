@@ -28,7 +28,12 @@ class BulkHistogram(Collector):
         registry.register(self)
 
     def observe(self, values: npt.NDArray[np.floating]) -> None:
-        """Count ``values``, ``float [n]``. One thread observes."""
+        """Count ``values``, ``float [n]``. One thread observes.
+
+        A negative one counts as 0, a latency by the clock of a producer that is ahead: to Prometheus a sum that falls
+        is a process that has started anew.
+        """
+        values = np.maximum(values, 0)
         places = np.searchsorted(self._bounds, values, side="left")
         self._counts = self._counts + np.bincount(places, minlength=len(self._counts))
         self._sum += float(values.sum())
