@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 import duckdb
 
@@ -36,7 +36,7 @@ _MEMORY = "1GB"  # of DuckDB's; beyond it spills to disk
 
 
 def columns_of(mapped: Sequence[str], label: str | None) -> dict[str, str]:
-    """Return the files' column for each field; one that must be there and is not mapped has the field's own name.
+    """Return the files' column for each field that they must have; one that is not mapped has the field's own name.
 
     Raises:
         UsageError: a mapping is not FIELD=COLUMN, or of no field.
@@ -86,9 +86,9 @@ def plan_of(
         raise UsageError("--label-all and labelled_at are for --label is_fraud=COLUMN")
     options.zone("--timezone", zone)
     delay_ms, partitioner = milliseconds(label_delay), settings.partitioner
-    return Plan(
-        files, columns, delay_ms, label_all, zone, partitions, "murmur2" if partitioner == "any" else partitioner
-    )
+    own = [name for name in _OPTIONAL if name not in columns and (name != "labelled_at" or label is not None)]
+    placed_by: Literal["murmur2", "crc32"] = "murmur2" if partitioner == "any" else partitioner
+    return Plan(files, columns, own, delay_ms, label_all, zone, partitions, placed_by)
 
 
 def run(
@@ -131,7 +131,10 @@ def run(
                 )
                 if "is_fraud" in plan.columns:
                     which = "true" if plan.label_all else "is_fraud"
-                    imported.labels = _one(connection, f"SELECT count(*) FROM staging WHERE {which}")[0]  # noqa: S608
+                    counts = "count(*), min(labelled_at), max(labelled_at)"
+                    imported.labels, *times = _one(connection, f"SELECT {counts} FROM staging WHERE {which}")  # noqa: S608
+                    if imported.labels:
+                        imported.first_label, imported.last_label = map(timestamp, times)
                     labels = LABELS.format(which=which)
                     imported.files += write(connection, archive, topics[Kind.LABELS], Kind.LABELS, labels, tag)
         except duckdb.IOException as error:
@@ -142,11 +145,10 @@ def run(
 
 
 def _count(connection: duckdb.DuckDBPyConnection, imported: Imported) -> None:
-    rows, frauds, first, last = _one(
-        connection, "SELECT count(*), count(*) FILTER (is_fraud), min(created_at), max(created_at) FROM staging"
-    )
-    imported.transactions, imported.frauds = rows, frauds
-    if rows:
+    counts = "count(*), count(merchant_id), count(*) FILTER (is_vpn), count(*) FILTER (is_fraud)"
+    *counted, first, last = _one(connection, f"SELECT {counts}, min(created_at), max(created_at) FROM staging")  # noqa: S608 - ours
+    imported.transactions, imported.with_merchant, imported.over_vpn, imported.frauds = counted
+    if imported.transactions:
         imported.first, imported.last = timestamp(first), timestamp(last)
 
 

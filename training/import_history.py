@@ -37,7 +37,8 @@ class Plan(NamedTuple):
     """What to import."""
 
     files: Sequence[Path]
-    columns: Mapping[str, str]  # the files' column for each field
+    columns: Mapping[str, str]  # the files' column for each field that they must have
+    own: Sequence[str]  # further fields, taken from the column of their own name if it is there
     label_delay_ms: int
     label_all: bool  # also a label for each transaction that is no fraud
     zone: str  # of times without an offset
@@ -59,11 +60,15 @@ class Imported:
     """What became of the rows."""
 
     transactions: int = 0
+    with_merchant: int = 0
+    over_vpn: int = 0
     frauds: int = 0
     labels: int = 0
     files: int = 0  # in the archive
     first: str | None = None  # created_at, RFC 3339
     last: str | None = None
+    first_label: str | None = None  # labelled_at, RFC 3339
+    last_label: str | None = None
     refused: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)  # of each reason, the first rows, as file:row
     given: dict[str, Refused] = field(default_factory=dict)  # of each reason, the first whose value can be shown
@@ -106,7 +111,7 @@ def stage(
         "labelled_at BIGINT)"
     )
     for number, path in enumerate(plan.files):
-        for batch in read(path, plan.columns):
+        for batch in read(path, plan.columns, plan.own):
             for unreadable in batch.unreadable:
                 on_refused(Refused(path.name, *unreadable))
             if len(batch.rows):

@@ -12,8 +12,11 @@ _SHOWN = 40  # characters of a value
 def summary_lines(imported: Imported, to: str, columns: Mapping[str, str]) -> list[str]:
     """Return what is printed in the end; ``columns`` are the files' for each field."""
     labels, files = count_of(imported.labels, "label"), count_of(imported.files, "file")
+    if imported.labels:
+        labels += f" from {imported.first_label} to {imported.last_label}"
     lines = [
         f"{count_of(imported.transactions, 'payment')} from {imported.first} to {imported.last}",
+        f"{imported.with_merchant:,} with a merchant_id, {imported.over_vpn:,} with is_vpn",
         f"{imported.frauds:,} of them frauds, {labels}; {files} in {to}",
     ]
     refused = sum(imported.refused.values())
@@ -34,4 +37,4 @@ def refused_as_told(imported: Imported, reason: str, columns: Mapping[str, str])
     value = first.given if len(first.given) <= _SHOWN else f"{first.given[:_SHOWN]}…"
     written_well = " is not between " in reason  # it could be read: how to write it is no help
     how = "" if written_well else f": {EXPECTED[field]}"
-    return f"{told}; {first.file}:{first.row} has {value!r} in column {columns[field]}{how}"
+    return f"{told}; {first.file}:{first.row} has {value!r} in column {columns.get(field, field)}{how}"

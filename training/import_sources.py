@@ -3,7 +3,7 @@
 import csv
 import gzip
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -42,13 +42,14 @@ class Batch(NamedTuple):
     unreadable: list[Unreadable]  # between them
 
 
-def read(path: Path, columns: Mapping[str, str]) -> Iterator[Batch]:
+def read(path: Path, columns: Mapping[str, str], own: Collection[str] = ()) -> Iterator[Batch]:
     """Yield a file's rows. What it is, its name says: ``.csv``, ``.jsonl``, ``.ndjson``, ``.json``, ``.parquet``; the
     first four may also end in ``.gz``.
 
     Args:
         path: the file.
-        columns: the file's column for each field.
+        columns: the file's column for each field that it must have.
+        own: further fields, taken from the column of their own name if it is there.
 
     Raises:
         UnusableHistoryError: it is not there, not what its name says, or lacks a column.
@@ -60,15 +61,15 @@ def read(path: Path, columns: Mapping[str, str]) -> Iterator[Batch]:
     if reader is None or (reader is _parquet and path.suffix == ".gz"):
         raise UnusableHistoryError(f"{path}: the name must end in .csv, .tsv, .jsonl, .ndjson, .json or .parquet")
     try:
-        yield from reader(path, columns)
+        yield from reader(path, columns, own)
     except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
         raise UnusableHistoryError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _parquet(path: Path, columns: Mapping[str, str]) -> Iterator[Batch]:
+def _parquet(path: Path, columns: Mapping[str, str], own: Collection[str]) -> Iterator[Batch]:
     first = 1
     with pq.ParquetFile(path) as file:
-        _require(path, columns, file.schema_arrow.names)
+        columns = _found(path, columns, own, file.schema_arrow.names)
         for batch in file.iter_batches(BATCH_ROWS, columns=list(dict.fromkeys(columns.values()))):
             values = pa.table({field: _readable(batch.column(name)) for field, name in columns.items()})
             yield Batch(np.arange(first, first + len(batch)), values, [])
@@ -88,12 +89,12 @@ def _readable(column: pa.Array) -> pa.Array:
     return pc.if_else(beyond, numbers.cast(pa.string()), times.cast(pa.string()))
 
 
-def _csv(path: Path, columns: Mapping[str, str]) -> Iterator[Batch]:
+def _csv(path: Path, columns: Mapping[str, str], own: Collection[str]) -> Iterator[Batch]:
     with _open(path) as file:
         header = file.readline()
         delimiter = max(_DELIMITERS, key=header.count)
         names = next(csv.reader([header], delimiter=delimiter), [])
-        _require(path, columns, names)
+        columns = _found(path, columns, own, names)
         places = [names.index(name) for name in columns.values()]
         rows: list[list[str]] = []
         numbers: list[int] = []
@@ -105,13 +106,14 @@ def _csv(path: Path, columns: Mapping[str, str]) -> Iterator[Batch]:
                 rows.append([row[place] for place in places])
                 numbers.append(number)
             if len(rows) + len(unreadable) >= BATCH_ROWS:
-                yield _text_batch(columns, numbers, rows, unreadable)
+                yield _text_batch(columns, numbers, rows, unreadable, columns)
                 rows, numbers, unreadable = [], [], []
-        yield _text_batch(columns, numbers, rows, unreadable)
+        yield _text_batch(columns, numbers, rows, unreadable, columns)
 
 
-def _json_lines(path: Path, columns: Mapping[str, str]) -> Iterator[Batch]:
+def _json_lines(path: Path, columns: Mapping[str, str], own: Collection[str]) -> Iterator[Batch]:
     seen: set[str] = set()
+    wanted = {**columns, **{name: name for name in own}}
     rows: list[list[str | None]] = []
     numbers: list[int] = []
     unreadable: list[Unreadable] = []
@@ -123,17 +125,14 @@ def _json_lines(path: Path, columns: Mapping[str, str]) -> Iterator[Batch]:
                 value = None
             if isinstance(value, dict):
                 seen.update(value)
-                rows.append([_as_text(value.get(name)) for name in columns.values()])
+                rows.append([_as_text(value.get(name)) for name in wanted.values()])
                 numbers.append(number)
             else:
                 unreadable.append(Unreadable(number, "it is not a JSON object"))
             if len(rows) + len(unreadable) >= BATCH_ROWS:
-                _require(path, columns, seen)
-                yield _text_batch(columns, numbers, rows, unreadable)
+                yield _text_batch(wanted, numbers, rows, unreadable, _found(path, columns, own, seen))
                 rows, numbers, unreadable = [], [], []
-    if rows:
-        _require(path, columns, seen)
-    yield _text_batch(columns, numbers, rows, unreadable)
+    yield _text_batch(wanted, numbers, rows, unreadable, _found(path, columns, own, seen) if rows else columns)
 
 
 def _as_text(value: Any) -> str | None:
@@ -141,10 +140,15 @@ def _as_text(value: Any) -> str | None:
 
 
 def _text_batch(
-    columns: Mapping[str, str], numbers: Sequence[int], rows: Sequence[Sequence[str | None]], bad: list[Unreadable]
+    columns: Mapping[str, str],
+    numbers: Sequence[int],
+    rows: Sequence[Sequence[str | None]],
+    bad: list[Unreadable],
+    found: Collection[str],
 ) -> Batch:
+    """Return rows, which have a value of each of the columns, with the fields that were found."""
     by_column = list(zip(*rows, strict=True)) or [()] * len(columns)
-    values = {field: pa.array(column, pa.string()) for field, column in zip(columns, by_column, strict=True)}
+    values = {name: pa.array(each, pa.string()) for name, each in zip(columns, by_column, strict=True) if name in found}
     return Batch(np.array(numbers, np.int64), pa.table(values), bad)
 
 
@@ -154,10 +158,12 @@ def _open(path: Path) -> IO[str]:
     return path.open(encoding="utf-8-sig", newline="")
 
 
-def _require(path: Path, columns: Mapping[str, str], present: Sequence[str] | set[str]) -> None:
+def _found(path: Path, columns: Mapping[str, str], own: Collection[str], present: Collection[str]) -> dict[str, str]:
+    """Return the column for each field that a file has, whose columns are ``present``."""
     for field, column in columns.items():
         if column not in present:
             raise UnusableHistoryError(
                 f"{path} has no column {column} for {field}: give --map {field}=COLUMN. "
                 f"It has {', '.join(sorted(present)) or 'none'}"
             )
+    return {**columns, **{name: name for name in own if name in present}}

@@ -110,6 +110,39 @@ def test_history_is_placed_as_the_topic_would_and_replayed_in_order_of_time(tmp_
     assert (result.transactions, result.frauds, result.labels) == (5_000, len(frauds), len(frauds))
 
 
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_an_optional_field_is_taken_from_the_column_of_its_own_name_where_a_file_has_it(
+    tmp_path: Path, ending: str
+) -> None:
+    full = given(is_vpn="yes", merchant_id="shop", is_fraud="1", labelled_at="2026-02-03T00:00:00Z")
+    scarce = {**given(transaction_id="t2"), "is_fraud": "1"}
+    files = [written(tmp_path / f"{name}.{ending}", [row]) for name, row in (("a", full), ("b", scarce))]
+    result = imported(tmp_path / "archive", *files, label="is_fraud=is_fraud")
+
+    rows = {row["transaction_id"]: (row["is_vpn"], row["merchant_id"]) for row in read(tmp_path / "archive")}
+    assert rows == {"t1": (True, "shop"), "t2": (False, None)}
+    labels = {row["transaction_id"]: row["labelled_at"].day for row in read(tmp_path / "archive", Kind.LABELS)}
+    assert labels == {"t1": 3, "t2": 7}, "where there is no column, --label-delay after the payment"
+    assert lines_of(result)[1:3] == [
+        "1 with a merchant_id, 1 with is_vpn",
+        "2 of them frauds, 2 labels from 2026-02-03T00:00:00.000Z to 2026-02-07T12:00:00.000Z; 3 files in archive",
+    ]
+
+
+def test_a_column_that_is_mapped_must_be_there_and_labels_want_a_label(tmp_path: Path) -> None:
+    file = written(tmp_path / "a.csv", [given(labelled_at="no time")])
+
+    with pytest.raises(UnusableHistoryError, match="no column merchant_id for merchant_id"):
+        imported(tmp_path / "archive", file, mapped=["merchant_id=merchant_id"])
+    assert imported(tmp_path / "archive", file).transactions == 1, "without --label its time is of no interest"
+
+
+def test_a_value_in_a_column_that_nobody_mapped_is_refused_by_its_name(tmp_path: Path) -> None:
+    result = imported(tmp_path / "archive", written(tmp_path / "a.csv", [given(is_vpn=""), given(is_vpn="maybe")]))
+
+    assert "a.csv:2 has 'maybe' in column is_vpn: write true" in lines_of(result)[-1]
+
+
 def test_what_was_no_fraud_has_a_label_too_if_that_is_asked_for(tmp_path: Path) -> None:
     rows = [given(transaction_id=str(number), is_fraud=number % 2) for number in range(6)]
     file = written(tmp_path / "a.csv", rows)
@@ -214,8 +247,8 @@ def test_a_value_as_another_country_writes_it_is_shown_with_how_to_write_it(tmp_
     rows = [{"is_fraud": "no"} | row for row in rows]
     result = imported(tmp_path / "archive", written(tmp_path / "a.csv", rows), label="is_fraud=is_fraud")
 
-    assert lines_of(result)[2] == "5 rows refused:"
-    amount, time, truth, user = lines_of(result)[3:]
+    assert lines_of(result)[3] == "5 rows refused:"
+    amount, time, truth, user = lines_of(result)[4:]
     assert amount == (
         "  2: amount is missing or not a number (row a.csv:2, a.csv:3); a.csv:2 has '19,90' in column AMOUNT: "
         'write 1234.56; with pandas, read_csv(FILE, decimal=",", thousands=".") reads 1.234,56'
@@ -243,7 +276,7 @@ def test_times_in_a_wrong_unit_refuse_their_rows_whatever_they_are(tmp_path: Pat
     result = imported(tmp_path / "archive", tmp_path / "a.parquet")
 
     assert [row["created_at"] for row in read(tmp_path / "archive")] == [datetime(2026, 1, 1, tzinfo=UTC)]
-    [refused] = lines_of(result)[3:]
+    [refused] = lines_of(result)[4:]
     assert refused.startswith(
         f"  2: created_at is missing or not a time (row a.parquet:2, a.parquet:3); a.parquet:2 has '{beyond}' in column"
     )
@@ -253,7 +286,7 @@ def test_a_value_that_is_written_well_and_out_of_range_is_shown_without_how_to_w
     rows = [given(), given(amount="-2"), given(created_at="1969-12-31")]
     result = imported(tmp_path / "archive", written(tmp_path / "a.csv", rows))
 
-    assert lines_of(result)[3:] == [
+    assert lines_of(result)[4:] == [
         "  1: amount is not between 0 and 1e+12 (row a.csv:2); a.csv:2 has '-2' in column AMOUNT",
         "  1: created_at is not between 1970 and 9999 (row a.csv:3); a.csv:3 has '1969-12-31' in column CREATED_AT",
     ]
