@@ -27,6 +27,7 @@ from training.import_history import (
     write,
 )
 from training.import_report import refused_as_told
+from training.import_rules import labelled
 from training.import_sources import UnusableHistoryError
 
 _REQUIRED = ("transaction_id", "user_id", "amount", "created_at")
@@ -130,7 +131,7 @@ def run(
                     connection, archive, topics[Kind.TRANSACTIONS], Kind.TRANSACTIONS, TRANSACTIONS, tag
                 )
                 if "is_fraud" in plan.columns:
-                    which = "true" if plan.label_all else "is_fraud"
+                    which = labelled(label_all=plan.label_all)
                     counts = "count(*), min(labelled_at), max(labelled_at)"
                     imported.labels, *times = _one(connection, f"SELECT {counts} FROM staging WHERE {which}")  # noqa: S608
                     if imported.labels:

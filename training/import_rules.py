@@ -59,6 +59,11 @@ def conversion_sql(schema: pa.Schema, label_delay_ms: int, *, label_all: bool) -
     return f"SELECT * EXCLUDE ({', '.join(f'given_{name}' for name in shown)}), CASE {given} END AS given FROM ({told})"  # noqa: S608
 
 
+def labelled(*, label_all: bool) -> str:
+    """Return the condition under which a payment gets a label: an empty ``is_fraud`` is none."""
+    return "is_fraud IS NOT NULL" if label_all else "is_fraud"
+
+
 def _refusals(types: Mapping[str, pa.DataType], label_all: bool) -> dict[str, str]:
     """Return the conditions under which a converted row is refused, by reason; the first that holds counts."""
     conditions = {}
@@ -73,9 +78,9 @@ def _refusals(types: Mapping[str, pa.DataType], label_all: bool) -> dict[str, st
     if "is_vpn" in types:
         conditions["is_vpn is neither true nor false"] = "is_vpn IS NULL"
     if "is_fraud" in types:
-        conditions["is_fraud is missing or neither true nor false"] = "is_fraud IS NULL"
+        conditions["is_fraud is neither true nor false"] = "is_fraud IS NULL AND trim(given_is_fraud) <> ''"
     if "labelled_at" in types:
-        needs_one = "true" if label_all else "is_fraud"
+        needs_one = labelled(label_all=label_all)
         conditions["labelled_at is missing or not a time"] = f"{needs_one} AND labelled_at IS NULL"
     conditions["labelled_at is not between 1970 and 9999"] = _out_of_range("labelled_at")
     return conditions

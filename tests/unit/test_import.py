@@ -143,6 +143,22 @@ def test_a_value_in_a_column_that_nobody_mapped_is_refused_by_its_name(tmp_path:
     assert "a.csv:2 has 'maybe' in column is_vpn: write true" in lines_of(result)[-1]
 
 
+@pytest.mark.parametrize("label_all", [False, True])
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_a_payment_that_nobody_has_judged_is_imported_without_a_label(
+    tmp_path: Path, ending: str, label_all: bool
+) -> None:
+    verdicts = {"nobody looked": None, "nor here": " ", "fraud": "Y", "honest": "N"}
+    rows = [given(transaction_id=name, chargeback=verdict) for name, verdict in verdicts.items()]
+    rows = [row | {"labelled_at": "2026-02-20" if row["chargeback"] in ("Y", "N") else ""} for row in rows]
+    file = written(tmp_path / f"a.{ending}", rows)
+    result = imported(tmp_path / "archive", file, label="is_fraud=chargeback", label_all=label_all)
+
+    assert (result.transactions, result.frauds, result.refused) == (4, 1, {})
+    labels = {row["transaction_id"]: row["is_fraud"] for row in read(tmp_path / "archive", Kind.LABELS)}
+    assert labels == {"fraud": True} | ({"honest": False} if label_all else {})
+
+
 def test_what_was_no_fraud_has_a_label_too_if_that_is_asked_for(tmp_path: Path) -> None:
     rows = [given(transaction_id=str(number), is_fraud=number % 2) for number in range(6)]
     file = written(tmp_path / "a.csv", rows)
@@ -186,8 +202,7 @@ def test_the_time_of_a_label_can_be_a_column_that_only_labels_need(tmp_path: Pat
         ({"created_at": "infinity"}, "created_at is missing or not a time"),
         ({"created_at": "1969-12-31 23:59:59"}, "created_at is not between 1970 and 9999"),
         ({"is_vpn": "maybe"}, "is_vpn is neither true nor false"),
-        ({"is_fraud": ""}, "is_fraud is missing or neither true nor false"),
-        ({"is_fraud": "2"}, "is_fraud is missing or neither true nor false"),
+        ({"is_fraud": "2"}, "is_fraud is neither true nor false"),
     ],
 )
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
