@@ -47,6 +47,7 @@ class Assignment:
         self._outage, self._stop = outage, stop
         self._owned: dict[int, _Owned] = {}
         self._threads = ThreadPoolExecutor(_THREADS, "recovery")
+        self._cleaning = ThreadPoolExecutor(1, "clean-up")  # one at a time: each looks at every key that Redis has
         self._commits: SimpleQueue[tuple[_Owned, TopicPartition, Future[None]]] = SimpleQueue()
         self.joined = False
 
@@ -147,6 +148,7 @@ class Assignment:
                 owned.mark, owned.rebuild, owned.unread = mark, False, False
                 if owned.failed and (mark.topic_id != owned.failed.topic_id or mark.offset >= owned.failed.offset):
                     owned.failed = None  # it did get through, or is of another topic
+                self._cleaning.submit(self._recoverer.clean_up, partition, mark, partial(self._cancelled, owned))
                 log.info("scoring", extra={"partition": partition, "offset": mark.offset, "epoch": mark.epoch})
                 some_ready = True
         if some_ready:
@@ -169,12 +171,11 @@ class Assignment:
         """Wait for the threads; they have been told to stop."""
         self._commit_what_is_asked()  # with a no: nobody waits for it any longer
         self._threads.shutdown()
+        self._cleaning.shutdown()
 
     def _take_up(self, partition: int, delay_s: float) -> None:
         owned = self._owned[partition]
-
-        def cancelled() -> bool:
-            return owned.revoked.is_set() or self._stop.is_set()
+        cancelled = partial(self._cancelled, owned)
 
         def take_up() -> Mark:
             if owned.revoked.wait(delay_s) or cancelled():
@@ -183,6 +184,9 @@ class Assignment:
             return self._recoverer.take_up(partition, commit, cancelled, rebuild=owned.rebuild, unread=owned.unread)
 
         owned.taking_up = self._threads.submit(take_up)
+
+    def _cancelled(self, owned: _Owned) -> bool:
+        return owned.revoked.is_set() or self._stop.is_set()
 
     def _commit_from_elsewhere(self, owned: _Owned, partition: int, offset: int) -> None:
         """Let the loop commit an offset, and wait until it has."""
@@ -196,7 +200,7 @@ class Assignment:
     def _commit_what_is_asked(self) -> None:
         while not self._commits.empty():
             owned, position, done = self._commits.get_nowait()
-            if owned.revoked.is_set() or self._stop.is_set():  # it is another's to commit now
+            if self._cancelled(owned):  # it is another's to commit now
                 done.set_exception(CancelledError())
                 continue
             try:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+import redis
 from confluent_kafka import (
     OFFSET_INVALID,
     Consumer,
@@ -112,12 +113,31 @@ class Recoverer:
             raise NotTakenUpError(f"Kafka: {error.args[0].str()}") from None
         finally:
             reader.close()
-        if decision.new_epoch and found.mark is not None:
-            dropped = self.store.drop_epoch(partition, found.mark.epoch)
-            log.info("dropped the windows of the old epoch", extra={"partition": partition, "windows": dropped})
-        if self.store.pseudonyms.keys:
-            self.store.drop_carried(partition, mark)
         return mark
+
+    def clean_up(self, partition: int, mark: Mark, cancelled: Callable[[], bool]) -> None:
+        """Unlink the windows of epochs before that of ``mark``, at which scoring goes on meanwhile.
+
+        Ends early if ``cancelled`` says so, or the mark is of another epoch: somebody else's, or again the old one's
+        where Redis has lost its last writes. What is left stays noted in Redis for whoever takes the partition up next.
+        """
+
+        def unwanted() -> bool:
+            if cancelled():
+                return True
+            there = self.store.mark(partition)
+            return there is None or there.epoch != mark.epoch
+
+        try:
+            dropped = self.store.drop_over(partition, mark, unwanted)
+            if self.store.pseudonyms.keys:
+                dropped += self.store.drop_carried(partition, mark, unwanted)
+        except redis.RedisError as error:
+            left = {"partition": partition, "error": str(error)}
+            log.warning("windows of an old epoch are left until the partition is taken up again", extra=left)
+        else:
+            if dropped:
+                log.info("dropped the windows of the old epoch", extra={"partition": partition, "windows": dropped})
 
     def _under_older_keys(self, mark: Mark) -> bool:
         pseudonyms = self.store.pseudonyms
@@ -237,6 +257,8 @@ class Recoverer:
     def _begin(self, partition: int, found: Found, offset: int) -> Mark:
         """Begin a new epoch; return its mark."""
         mark = Mark(found.topic_id, self.store.new_epoch(), offset)
+        if found.mark is not None:
+            self.store.note_over(partition, found.mark.epoch)
         self._save(Save(partition, found.mark, mark, [], Windows.empty(0, self.spec.sequence_length)))
         return mark
 

@@ -5,13 +5,14 @@ Keys of a partition share a hash tag, so they share a slot of Redis Cluster::
     tenfold:{<group>:<topic>:<partition>}:mark              topic id, epoch, offset
     tenfold:{<group>:<topic>:<partition>}:<epoch>:<name>    a packed window
     tenfold:{<group>:<topic>:<partition>}:carried           set of epochs, to be dropped when under older keys
+    tenfold:{<group>:<topic>:<partition>}:over              set of epochs that are over, to be dropped
 
 Every window of an epoch holds exactly the events below the mark. The epoch is random, so an old writer can never
 match a new one; where users have pseudonyms (:mod:`stream.pseudonyms`), it also says under which keys, so that owners
 with other keys never share an epoch. Here a user is whatever name stands in the key.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any, NamedTuple, Protocol, Self, cast
@@ -186,38 +187,65 @@ class WindowStore:
         after = mark._replace(epoch=self.new_epoch())
         self.client.sadd(self._carried_key(partition), mark.epoch, after.epoch)
         [before, to] = (self._window_keys(partition, each.epoch, [b""])[0] for each in (mark, after))
-        for keys in self._scan(partition, mark.epoch):
+        for keys in filter(None, self._scan(partition, mark.epoch)):
             names = self.pseudonyms.forward([key.removeprefix(before) for key in keys], generation)
             pairs = zip(keys, names, strict=True)
             round_trip(self.client, [("COPY", key, to + name, "REPLACE") for key, name in pairs])
         nothing = Windows.empty(0, self.sequence_length)
         return after if self.save([Save(partition, mark, after, [], nothing)]) == [True] else None
 
-    def drop_carried(self, partition: int, mark: Mark) -> int:
-        """Unlink the windows of epochs under older keys than those of ``mark``, which is in force; return how many."""
+    def drop_carried(self, partition: int, mark: Mark, unwanted: Callable[[], bool] = lambda: False) -> int:
+        """Unlink the windows of epochs under older keys than those of ``mark``, which is in force; return how many.
+
+        ``unwanted`` is as in :meth:`drop_over`.
+        """
         note, dropped = self._carried_key(partition), 0
-        for epoch in sorted(each.decode() for each in cast("set[bytes]", self.client.smembers(note))):
+        for epoch in self._noted(note):
             if self.pseudonyms.is_older(epoch, mark.epoch):
-                dropped += self.drop_epoch(partition, epoch)
-            elif epoch != mark.epoch:
-                continue  # of an attempt in vain, or of a process with newer keys
+                dropped += self._drop_noted(note, partition, epoch, unwanted)
+            elif epoch == mark.epoch:  # else of an attempt in vain, or of a process with newer keys
+                self.client.srem(note, epoch)
+        return dropped
+
+    def note_over(self, partition: int, epoch: str) -> None:
+        """Note, for :meth:`drop_over`, that an epoch is over as soon as the mark is of another one."""
+        self.client.sadd(self._over_key(partition), epoch)
+
+    def drop_over(self, partition: int, mark: Mark, unwanted: Callable[[], bool]) -> int:
+        """Unlink the windows of epochs that are noted to be over, ``mark`` being in force; return how many there were.
+
+        Looks at every key of the server. ``unwanted`` is asked on the way, and ends it; what is left stays noted.
+        """
+        note = self._over_key(partition)
+        over = [epoch for epoch in self._noted(note) if epoch != mark.epoch]
+        return sum(self._drop_noted(note, partition, epoch, unwanted) for epoch in over)
+
+    def _noted(self, note: bytes) -> list[str]:
+        return sorted(each.decode() for each in cast("set[bytes]", self.client.smembers(note)))
+
+    def _drop_noted(self, note: bytes, partition: int, epoch: str, unwanted: Callable[[], bool]) -> int:
+        dropped = self.drop_epoch(partition, epoch, unwanted)
+        if not unwanted():
             self.client.srem(note, epoch)
         return dropped
 
-    def drop_epoch(self, partition: int, epoch: str) -> int:
-        """Unlink the windows of an epoch that is over; return how many there were."""
-        server = owner(self.client, self._mark_key(partition))
-        return sum(server.unlink(*keys) for keys in self._scan(partition, epoch))
+    def drop_epoch(self, partition: int, epoch: str, unwanted: Callable[[], bool] = lambda: False) -> int:
+        """Unlink the windows of an epoch that is over, until it is ``unwanted``; return how many there were."""
+        server, dropped = owner(self.client, self._mark_key(partition)), 0
+        for keys in self._scan(partition, epoch):
+            if unwanted():
+                break
+            dropped += server.unlink(*keys) if keys else 0
+        return dropped
 
     def _scan(self, partition: int, epoch: str) -> Iterator[list[bytes]]:
-        """Yield the keys of an epoch's windows, some at a time, some of them twice."""
+        """Yield the keys of an epoch's windows, some or none at a time, some of them twice."""
         cursor = None
         pattern = self._window_keys(partition, epoch, [b"*"])[0]
         server = owner(self.client, self._mark_key(partition))  # nobody else has keys of this partition
         while cursor != 0:
             cursor, keys = cast("tuple[int, list[bytes]]", server.scan(cursor or 0, pattern, _SCAN_COUNT))
-            if keys:
-                yield keys
+            yield keys
 
     def _prefix(self, partition: int) -> bytes:
         return f"tenfold:{{{self.group_id}:{self.topic}:{partition}}}:".encode()
@@ -227,6 +255,9 @@ class WindowStore:
 
     def _carried_key(self, partition: int) -> bytes:
         return self._prefix(partition) + b"carried"
+
+    def _over_key(self, partition: int) -> bytes:
+        return self._prefix(partition) + b"over"
 
     def _window_keys(self, partition: int, epoch: str, users: Sequence[bytes]) -> list[bytes]:
         prefix = self._prefix(partition) + epoch.encode() + b":"

@@ -219,6 +219,8 @@ def test_the_topic_is_deleted_and_created_again(
         scorer = deployment.scorer()
     deployment.wait_until_scored([scorer])
     until(lambda: scorer.get("/readyz")[0] == 200, 60, "not ready", scorer)
+    dropped = '"dropped the windows of the old epoch"'
+    until(lambda: scorer.log_text.count(dropped) == 3, 60, "old windows are still there", scorer)
     assert scorer.stop() == 0
 
     expected = replay(inputs(deployment), bundle)

@@ -1,0 +1,100 @@
+"""Taking a partition up, on a real Kafka and a real Redis: what is there when the mark is handed over, and after."""
+
+import logging
+from collections.abc import Sequence
+
+import pytest
+import redis
+from prometheus_client import CollectorRegistry
+
+from models.bundle import LoadedBundle
+from models.window import Windows
+from stream.catch_up import OffsetNotStableError, Recoverer
+from stream.metrics import Metrics
+from stream.settings import Settings
+from stream.window_store import Mark, Save, WindowStore, open_store
+from tests.conftest import GivenKafka, OwnKafka
+from tests.topics import Topics
+
+pytestmark = pytest.mark.broker
+
+OLD = Mark("the-topic-before", "old", 7)
+USERS = [b"user-%d" % n for n in range(2500)]
+
+
+@pytest.fixture
+def recoverer(
+    kafka: OwnKafka | GivenKafka, topics: Topics, redis_url: str, group_id: str, bundle: LoadedBundle
+) -> Recoverer:
+    """Of a group whose windows are of a topic that is gone."""
+    settings = Settings(
+        bootstrap_servers=kafka.bootstrap,
+        input_topic=topics.create("transactions"),
+        group_id=group_id,
+        redis_url=redis_url,
+    )
+    store = open_store(settings)
+    windows = Windows.empty(len(USERS))
+    windows.lengths[:] = 1
+    assert store.save([Save(0, None, OLD, USERS, windows)]) == [True]
+    return Recoverer(settings, store, bundle.spec, Metrics(CollectorRegistry()))
+
+
+def take_up(recoverer: Recoverer) -> Mark:
+    while True:
+        try:
+            return recoverer.take_up(0, commit=lambda partition, offset: None, cancelled=lambda: False)
+        except OffsetNotStableError:  # a broker that has just started has no coordinator yet
+            continue
+
+
+def keys_of(store: WindowStore) -> Sequence[str]:
+    """Return what the group has in Redis, windows as one entry each epoch."""
+    found = [key.decode().split(":")[4:] for key in store.client.scan_iter(f"tenfold:{{{store.group_id}:*", count=1000)]
+    return sorted({parts[0] for parts in found})
+
+
+def windows_of(store: WindowStore, epoch: str) -> int:
+    pattern = f"tenfold:{{{store.group_id}:{store.topic}:0}}:{epoch}:*"
+    return sum(1 for _ in store.client.scan_iter(pattern, count=1000))
+
+
+def test_the_mark_is_handed_over_before_redis_is_searched_for_the_old_windows(recoverer: Recoverer) -> None:
+    mark = take_up(recoverer)
+    assert mark.epoch != OLD.epoch
+    assert windows_of(recoverer.store, OLD.epoch) == len(USERS)
+    recoverer.clean_up(0, mark, cancelled=lambda: False)
+    assert keys_of(recoverer.store) == ["mark"]
+
+
+def test_old_windows_that_one_owner_does_not_come_to_drop_the_next_one_does(recoverer: Recoverer) -> None:
+    mark = take_up(recoverer)
+    asked = iter([False, False])
+    recoverer.clean_up(0, mark, cancelled=lambda: next(asked, True))
+    assert 0 < windows_of(recoverer.store, OLD.epoch), "it ends when it is told to"
+    recoverer.clean_up(0, take_up(recoverer), cancelled=lambda: False)
+    assert keys_of(recoverer.store) == ["mark"]
+
+
+def test_windows_are_not_dropped_once_another_epoch_is_in_force(recoverer: Recoverer) -> None:
+    """As when Redis fails over and has lost its last writes: what was over is in force again."""
+    mark = take_up(recoverer)
+    recoverer.store.client.set(f"tenfold:{{{recoverer.store.group_id}:{recoverer.store.topic}:0}}:mark", OLD.to_bytes())
+    recoverer.clean_up(0, mark, cancelled=lambda: False)
+    assert windows_of(recoverer.store, OLD.epoch) == len(USERS)
+
+
+def test_old_windows_that_cannot_be_dropped_are_told_and_stay_noted(
+    recoverer: Recoverer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    mark = take_up(recoverer)
+
+    def refuse(*_: object) -> int:
+        raise redis.ConnectionError("Redis is gone")
+
+    with monkeypatch.context() as broken, caplog.at_level(logging.WARNING):
+        broken.setattr(WindowStore, "drop_epoch", refuse)
+        recoverer.clean_up(0, mark, cancelled=lambda: False)
+    assert "windows of an old epoch are left until the partition is taken up again" in caplog.messages
+    recoverer.clean_up(0, mark, cancelled=lambda: False)
+    assert keys_of(recoverer.store) == ["mark"]
