@@ -81,7 +81,9 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
     """Return the configuration of the group's member."""
     config = {
         "session.timeout.ms": 10_000,
-        "max.poll.interval.ms": 60_000,  # a rebalance waits so long for a member whose loop does not come round
+        # a rebalance waits so long for a member whose loop does not come round; a publish that fails and a new producer
+        # in its place take less, together
+        "max.poll.interval.ms": 60_000,
         "fetch.error.backoff.ms": 50,
         "topic.metadata.refresh.interval.ms": 30_000,  # by then the group has a partition that was added
         **common_config(settings),

@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 #: A loop that has not come round for so long is waiting: for Kafka to take a batch, most likely.
 WAITING_AFTER_S = 3.0
 
-#: A loop that has not come round for so long is stuck; its longest honest step is a broker's patience of 20 s.
+#: A loop that has not come round for so long is stuck; its longest honest step is a publish that fails, or a
+#: new producer's beginning: the publisher's patience of 20 s, and up to 10 s of last calls.
 STUCK_AFTER_S = 60.0
 
 

@@ -80,7 +80,7 @@ class Pipeline:
         self._publishing: Executor = ThreadPoolExecutor(1, "publish") if beside else _Here()
         self._publisher: Publisher | None = None
         self._underway: deque[_Underway] = deque()
-        self._truncate = False  # large dead letters, since the broker has refused them whole
+        self._truncate = False  # large dead letters, since the broker has refused one whole; it will not take the next
 
     @property
     def grounded(self) -> bool:
@@ -154,10 +154,9 @@ class Pipeline:
     def _learn(self, settled: Settled) -> None:
         if isinstance(settled.error, ProducerLostError):
             self._lose(settled.error)
-        elif isinstance(settled.error, NotPublishedError):
-            self._truncate |= settled.error.too_large
-        elif settled.through:
-            self._truncate = False
+        elif isinstance(settled.error, NotPublishedError) and settled.error.dead_letter_too_large:
+            self._truncate = True
+            self._close_publisher()  # the refused record left a gap in its sequence, which may fail its next batch
 
     def _fetch(
         self, prepared: Prepared, serving: Serving, before: _Underway | None, one_before: _Underway | None

@@ -34,10 +34,10 @@ Offsets = Mapping[int, int]  # partition -> next offset to read
 class NotPublishedError(Exception):
     """Nothing of the batch was published, and none of its offsets committed."""
 
-    def __init__(self, error: KafkaError, *, refused: bool = False, shadow: bool = False) -> None:
+    def __init__(self, error: KafkaError, *, dead_letter: bool = False, shadow: bool = False) -> None:
         super().__init__(error.str())
         self.shadow = shadow  # it was a challenger's score that was refused
-        self.too_large = refused and error.code() in {
+        self.dead_letter_too_large = dead_letter and error.code() in {
             KafkaError.MSG_SIZE_TOO_LARGE,
             KafkaError.INVALID_MSG_SIZE,
             KafkaError.RECORD_LIST_TOO_LARGE,
@@ -104,7 +104,8 @@ class _Outbox:
     def not_published(self, cause: KafkaError) -> NotPublishedError:
         if self.refused is None or self.refused.code() in _PURGED:
             return NotPublishedError(cause)
-        return NotPublishedError(self.refused, refused=True, shadow=self.refused_topic == self._topics[-1])
+        _, dead_letters, shadow = (topic == self.refused_topic for topic in self._topics)
+        return NotPublishedError(self.refused, dead_letter=dead_letters, shadow=shadow)
 
     def begin_to_close(self) -> threading.Thread:
         # it ends an open transaction and flushes, without a time limit; whoever waits for a broker that is away hangs
@@ -154,8 +155,9 @@ class TransactionalPublisher:
             _Outbox(config, settings)
             for config in (transactional_config(settings, name), transactional_config(settings, f"{name}~2"))
         )
+        give_up = self._deadline()  # for both: meanwhile the group's consumer is not polled
         for outbox in self._outboxes:  # ends what a predecessor of this transactional.id has left open
-            self._insist(partial(outbox.producer.init_transactions, _CALL_S), self._deadline())
+            self._insist(partial(outbox.producer.init_transactions, _CALL_S), give_up)
 
     def publish(
         self,
@@ -179,7 +181,9 @@ class TransactionalPublisher:
             raise ProducerLostError(KafkaError(KafkaError._QUEUE_FULL)) from None
         except KafkaException as error:
             cause: KafkaError = error.args[0]
-            self._abort(producer, cause)  # it waits for the delivery reports: which record was refused, if one was
+            self._abort(
+                producer, cause, give_up
+            )  # it waits for the delivery reports: which record was refused, if one was
             raise outbox.not_published(cause) from None
         self._outboxes.rotate()
 
@@ -187,13 +191,13 @@ class TransactionalPublisher:
         """Let go of the producers; a transaction left open is the broker's, or the successor's, to end."""
         closing = [outbox.begin_to_close() for outbox in self._outboxes]
         for thread in closing:
-            thread.join(_STOPPING_S)
+            thread.join(_STOPPING_S / len(closing))
 
-    def _abort(self, producer: Producer, cause: KafkaError) -> None:
+    def _abort(self, producer: Producer, cause: KafkaError, give_up: Callable[[], bool]) -> None:
         if cause.fatal():
             raise ProducerLostError(cause)
         try:
-            self._insist(lambda: producer.abort_transaction(_CALL_S), self._deadline())
+            self._insist(lambda: producer.abort_transaction(_CALL_S), give_up)
         except KafkaException as error:
             raise ProducerLostError(error.args[0]) from None
 
@@ -246,7 +250,9 @@ class AtLeastOncePublisher:
                 if give_up():
                     raise ProducerLostError(KafkaError(KafkaError._TIMED_OUT))
             if self._outbox.refused is None:
-                self._consumer.commit(offsets=positions, asynchronous=False)
+                for position in self._consumer.commit(offsets=positions, asynchronous=False):
+                    if position.error is not None:  # the call raises only if it is so of all of them
+                        raise KafkaException(position.error)
         except BufferError:
             raise ProducerLostError(KafkaError(KafkaError._QUEUE_FULL)) from None
         except KafkaException as error:

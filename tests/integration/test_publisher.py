@@ -85,7 +85,7 @@ def test_a_challengers_scores_go_along_and_are_told_from_others_when_they_are_re
     with pytest.raises(NotPublishedError) as refused:
         publisher.publish([], [], {0: 2}, group, [large])
     assert refused.value.shadow
-    assert refused.value.too_large
+    assert not refused.value.dead_letter_too_large
 
     with pytest.raises(NotPublishedError) as refused:
         publisher.publish([large._replace(value=random.Random(1).randbytes(2_000_000))], [], {0: 2}, group)

@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 
 from models.bundle import LoadedBundle
 from tests.brokers import RedisServer
-from tests.oracle import read_topic
+from tests.oracle import BAD, read_topic
 from tests.scorers import Deployment, verdict_of
 from tests.terminal import Terminal
 from tests.topics import Topics, create_again
@@ -200,6 +200,29 @@ def test_a_dead_letter_that_its_topic_refuses_is_cut(
     [dead] = read_topic(deployment.bootstrap, deployment.dlq_topic)
     assert dead.value() == large[:65_536]
     assert dict(dead.headers() or [])["truncated"] == b"200002"
+    _, verdict = verdict_of(bundle, deployment)
+    assert verdict.right, verdict
+
+
+def test_one_dead_letter_is_refused_as_too_large_and_costs_one_round_while_other_partitions_have_traffic(
+    deployment: Deployment, topics: Topics, bundle: LoadedBundle
+) -> None:
+    deployment.dlq_topic = topics.create("small.dlq", 1, {"max.message.bytes": "150000"})
+    scorer = deployment.scorer().wait_until_ready()
+    producer = Producer({"bootstrap.servers": deployment.bootstrap})
+    for seed in (1, 2):  # a large letter in each; the second when batches have got through since the first was refused
+        for number, record in enumerate(some(200, seed)):
+            if number == 50:
+                producer.produce(deployment.input_topic, b'{"' + b"x" * 200_000, b"u", 0, headers=[(BAD, b"")])
+            producer.produce(deployment.input_topic, record.value, record.key, 1)
+            producer.flush()
+        deployment.wait_until_scored([scorer])
+    scorer.stop()
+    logged = [json.loads(line) for line in scorer.log_text.splitlines()]
+    [taken_up_again] = [line for line in logged if line["message"] == "taking partitions up again"]
+    assert "too large" in taken_up_again["error"]
+    dead = read_topic(deployment.bootstrap, deployment.dlq_topic)
+    assert [len(letter.value() or b"") for letter in dead] == [65_536] * 2
     _, verdict = verdict_of(bundle, deployment)
     assert verdict.right, verdict
 

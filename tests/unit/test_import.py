@@ -238,6 +238,15 @@ def test_rows_that_are_not_even_rows_are_counted(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("text", ["[{}]", "[{},\n{}]", "\n [\n{},\n{}\n]\n"])
+def test_a_json_list_is_one_error_and_not_its_last_object_alone(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "a.json"
+    file.write_text(text.replace("{}", json.dumps(given())))
+
+    with pytest.raises(UnusableHistoryError, match=r"a\.json is a JSON list: write an object a line.* lines=True"):
+        imported(tmp_path / "archive", file)
+
+
 def test_examples_are_few_and_carry_no_user_data(tmp_path: Path) -> None:
     rows = [given(user_id="", transaction_id=f"secret-{number}") for number in range(20)] + [given()]
     result = imported(tmp_path / "archive", written(tmp_path / "a.csv", rows))

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from models.window import Windows
 from stream.champion import Serving
-from stream.encode import Output
+from stream.encode import TRUNCATED_BYTES, Output
 from stream.metrics import Metrics
 from stream.microbatch import MarkMovedError, ModelFailedError, prepare
 from stream.pipeline import Pipeline, SaveConflictError
@@ -81,7 +81,10 @@ class Bench:
         self.mark = START
 
     def submit(self, *amounts: float) -> None:
-        events = batch([(0, "ann", amount) for amount in amounts], {0: self.mark}, self.mark.offset)
+        self.submit_from("ann", *amounts)
+
+    def submit_from(self, user: str, *amounts: float) -> None:
+        events = batch([(0, user, amount) for amount in amounts], {0: self.mark}, self.mark.offset)
         self.mark = events.ends[0]
         self.pipeline.submit(prepare(events, lambda _: nullcontext()))
 
@@ -154,6 +157,32 @@ def test_what_is_not_published_takes_along_all_that_is_behind_it(bench: Bench, e
     assert bench.publisher.offsets == [{0: 1}]
     assert bench.kept()[:2] == [1, 0]
     assert bench.pipeline.grounded == isinstance(error, ProducerLostError) == bench.publisher.closed
+
+
+def test_once_a_dead_letter_was_refused_as_too_large_all_are_cut_whatever_gets_through_meanwhile(bench: Bench) -> None:
+    too_large = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
+    bench.publisher.failures.append(NotPublishedError(too_large, dead_letter=True))
+    bench.submit(1)
+    bench.pipeline.settle()
+    assert bench.pipeline.grounded, "the producer whose record was refused has a gap in its sequence"
+    assert bench.publisher.closed
+    bench.pipeline.open()
+    bench.mark = START
+    bench.submit(1)  # what another partition has to publish, before the letter is tried again
+    bench.pipeline.settle()
+    bench.submit_from("u" * 2 * TRUNCATED_BYTES, 2)
+    assert len(bench.pipeline.settle().through) == 1
+    assert len(bench.publisher.published[-1]) == TRUNCATED_BYTES
+
+
+def test_of_a_score_that_was_refused_as_too_large_no_dead_letter_is_cut(bench: Bench) -> None:
+    bench.publisher.failures.append(NotPublishedError(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE), shadow=True))
+    bench.submit(1)
+    bench.pipeline.settle()
+    bench.mark = START
+    bench.submit_from("u" * 2 * TRUNCATED_BYTES, 2)
+    assert len(bench.pipeline.settle().through) == 1
+    assert len(bench.publisher.published[-1]) > 2 * TRUNCATED_BYTES
 
 
 def test_a_mark_that_has_moved_is_found_before_and_after_publishing(bench: Bench) -> None:

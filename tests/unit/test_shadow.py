@@ -199,7 +199,7 @@ def test_it_misses_no_batch_after_a_pause_and_every_other_one_without() -> None:
 def test_a_topic_that_refuses_its_scores_ends_it_and_not_the_champion(beside: bool) -> None:
     bench = ShadowBench(Challenger(), beside=beside)
     refused = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
-    bench.publisher.failures.append(NotPublishedError(refused, refused=True, shadow=True))
+    bench.publisher.failures.append(NotPublishedError(refused, shadow=True))
     bench.submit(1)
     assert len(bench.pipeline.settle().failed) == 1
     bench.mark = START  # the loop takes it up again
@@ -212,7 +212,7 @@ def test_a_topic_that_refuses_its_scores_ends_it_and_not_the_champion(beside: bo
 
 def test_what_fails_for_another_reason_does_not_end_it() -> None:
     bench = ShadowBench(Challenger())
-    bench.publisher.failures.append(NotPublishedError(KafkaError(KafkaError._TIMED_OUT), refused=True))
+    bench.publisher.failures.append(NotPublishedError(KafkaError(KafkaError._TIMED_OUT), dead_letter=True))
     bench.submit(1)
     bench.pipeline.settle()
     bench.mark = START
