@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 _THREADS = 8
 _UNSTABLE_S = 0.25
+_PATIENT_ATTEMPTS = 40  # of 0.75 s or so each: longer than the broker lets a dead owner's transaction be open
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.05, 5.0
 _COMMIT_S = 10.0
 
@@ -32,6 +33,7 @@ class _Owned:
     revoked: threading.Event = field(default_factory=threading.Event)
     taking_up: Future[Mark] | None = None
     attempts: int = 0
+    unstable: int = 0  # attempts in which the committed offset was not stable
     rebuild: bool = False  # its windows were written by another release
     unread: bool = False  # the consumer could not read it
     failed: Mark | None = None  # end of a batch that did not get through, until one does
@@ -138,14 +140,13 @@ class Assignment:
             try:
                 mark = taken_up.result()
             except OffsetNotStableError as error:
-                log.info("waiting to take a partition up", extra={"partition": partition, "why": str(error)})
-                self._take_up(partition, _UNSTABLE_S)
+                self._wait_for_offset(partition, owned, error)
             except (NotTakenUpError, redis.RedisError, UnknownWindowFormatError, KafkaException) as error:
                 self.take_up_again([partition], error)
             except CancelledError:
                 continue
             else:
-                owned.mark, owned.rebuild, owned.unread = mark, False, False
+                owned.mark, owned.rebuild, owned.unread, owned.unstable = mark, False, False, 0
                 if owned.failed and (mark.topic_id != owned.failed.topic_id or mark.offset >= owned.failed.offset):
                     owned.failed = None  # it did get through, or is of another topic
                 self._cleaning.submit(self._recoverer.clean_up, partition, mark, partial(self._cancelled, owned))
@@ -155,6 +156,23 @@ class Assignment:
             self._fetch_ready()
             if not self.recovering:
                 log.info("scoring every partition", extra={"partitions": sorted(self._owned)})
+
+    def _wait_for_offset(self, partition: int, owned: _Owned, error: OffsetNotStableError) -> None:
+        """Try again until the offset is stable, which is no failure unless it takes too long.
+
+        Raises:
+            stream.outage.OutageError: it has taken far too long.
+        """
+        owned.unstable += 1
+        why = {"partition": partition, "why": str(error)}
+        if owned.unstable == 1:
+            log.info("waiting to take a partition up", extra=why)
+        elif owned.unstable == _PATIENT_ATTEMPTS:
+            to_do = "see `kafka-transactions.sh find-hanging`, and whether the brokers are well"
+            log.warning("still waiting to take a partition up", extra={**why, "to_do": to_do})
+        if owned.unstable >= _PATIENT_ATTEMPTS:
+            self._outage.failed(error)
+        self._take_up(partition, _UNSTABLE_S)
 
     def _fetch_ready(self) -> None:
         """Have the consumer fetch the ready partitions, each from its mark, and no other.
@@ -212,4 +230,5 @@ class Assignment:
 
 
 def _backoff_s(attempts: int) -> float:
-    return float(min(_FIRST_BACKOFF_S * 2 ** (attempts - 1), _LONGEST_BACKOFF_S)) if attempts > 1 else 0.0
+    doublings = min(attempts - 1, 10)  # a partition may be refused for days, and a float ends at 2 to the 1024th
+    return min(_FIRST_BACKOFF_S * 2.0**doublings, _LONGEST_BACKOFF_S) if attempts > 1 else 0.0
