@@ -32,5 +32,5 @@ class Outage:
             raise OutageError(f"gave up after {self._limit_s:g} s (TENFOLD_OUTAGE_LIMIT_S): {error}") from error
 
     def over(self) -> None:
-        """Say that a batch got through."""
+        """Say that something worked."""
         self._last = float("-inf")

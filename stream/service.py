@@ -118,6 +118,8 @@ class Service:
         self._health.turn()
         in_touch = self._in_touch()
         self._say_whether_ready()
+        if self._health.why_not_ready is None:
+            self._outage.over()  # a batch may be long in coming; but where one waits, no answer is proof
         if not in_touch:
             self._settle()  # first, or its offsets might be committed behind the back of those who look for them
             self._assignment.take_up_again(self._assignment.ready)
@@ -148,16 +150,17 @@ class Service:
 
     def _fetch(self) -> MicroBatch | None:
         """Return what the consumer has, at most a batch; wait for the first record only."""
+        more = self._settings.batch_size - 1
         try:
             first = self._consumer.poll(_POLL_S)
+            if first is None:
+                return None
+            messages = [first, *(self._consumer.consume(more, 0) if more else [])]
         except KafkaException as error:  # out of a callback: the group will call it again
             self._refuse_fatal(error.args[0])
-            self._outage.failed(error)
+            self._settle()
+            self._assignment.take_up_again(self._assignment.ready, error)  # of which records may be lost with it
             return None
-        if first is None:
-            return None
-        more = self._settings.batch_size - 1
-        messages = [first, *(self._consumer.consume(more, 0) if more else [])]
         # taken right after the fetch: at commit time it would open the fence for partitions that have moved on
         group = self._consumer.consumer_group_metadata()
         return self._batch_of(messages, group)
