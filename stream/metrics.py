@@ -124,7 +124,9 @@ class Metrics:
         self.history_lost = counter(
             "history_lost", "Rebuilds for which neither log nor archive had all that came before"
         )
-        self.batches_dropped = counter("batches_dropped", "Micro-batches that were not published, and done again")
+        self.batches_dropped = counter(
+            "batches_dropped", "Micro-batches that did not get through: what of them was not published is done again"
+        )
         self.rebalances = counter("rebalances", "Assignments and revocations of partitions", ["kind"])
 
         # the model store, where a scorer follows it; zero on a quiet day, but for the first and the last
