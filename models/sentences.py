@@ -27,7 +27,7 @@ def sentence(name: str, payments: Records, step: int, zone: str) -> str:
         case "earlier_payment" if usual is not None:
             return f"a payment of {usual['amount']:,.2f}, {duration(before_ms)} before"
         case "burst" if usual is not None:
-            return f"{len(payments) - step} payments within {duration(before_ms)}"
+            return f"{len(payments) - step} payments within {duration(before_ms, up=True)}"
         case "amount":
             told = f"amount {last['amount']:,.2f}"
             return told if usual is None else f"{told}; usual {usual['amount']:,.2f}"
@@ -54,13 +54,20 @@ def sentence(name: str, payments: Records, step: int, zone: str) -> str:
     raise ValueError(f"no reason is called {name!r}")
 
 
-def duration(ms: int) -> str:
-    """Return a time in its largest unit of which there are two at least, cut off: ``17 minutes``, ``2 days``."""
+def duration(ms: int, *, up: bool = False) -> str:
+    """Return a time in its largest unit of which there are two at least, cut off: ``17 minutes``, ``2 days``.
+
+    With ``up`` it is rounded up, for what happened within it.
+    """
     for unit, of_unit_ms in (("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000)):
         if ms >= 2 * of_unit_ms:
-            return f"{ms // of_unit_ms} {unit}s"
-    seconds = ms // 1000
+            return f"{_units(ms, of_unit_ms, up)} {unit}s"
+    seconds = _units(ms, 1000, up)
     return f"{seconds} second{'' if seconds == 1 else 's'}"
+
+
+def _units(ms: int, of_unit_ms: int, up: bool) -> int:
+    return -(-ms // of_unit_ms) if up else ms // of_unit_ms
 
 
 def _clock(payments: Records, step: int, zone: str) -> str:

@@ -259,7 +259,7 @@ def test_reasons_do_not_depend_on_what_else_is_explained(seed: int, length: int)
     ("name", "step", "expected"),
     [
         ("earlier_payment", 1, "a payment of 12.50, 2 days before"),
-        ("burst", 1, "3 payments within 2 days"),
+        ("burst", 1, "3 payments within 3 days"),
         ("amount", 0, "amount 1,900.00; usual 3.00"),
         ("amount", OUTSIDE, "amount 1,900.00"),
         ("time_of_day", 0, "at 03:17 (Europe/Paris); usual is around 14:00"),
@@ -287,6 +287,22 @@ def test_a_reason_is_a_sentence_for_a_person(name: str, step: int, expected: str
 def test_a_sentence_for_each_name_and_none_for_others() -> None:
     with pytest.raises(ValueError, match="no reason is called 'luck'"):
         sentence("luck", np.zeros(1, RECORD), 0, "UTC")
+
+
+@pytest.mark.parametrize(
+    ("ms", "expected"),
+    [
+        (0, "0 seconds"),
+        (600, "1 second"),
+        (119_000, "119 seconds"),
+        (120_000, "2 minutes"),
+        (400_000, "7 minutes"),
+        (48 * HOUR_MS - 1, "48 hours"),
+        (48 * HOUR_MS + 1, "3 days"),
+    ],
+)
+def test_what_a_burst_lies_within_is_rounded_up(ms: int, expected: str) -> None:
+    assert duration(ms, up=True) == expected
 
 
 @pytest.mark.parametrize(
