@@ -30,8 +30,9 @@ from stream.metrics import Metrics
 from stream.progress import Progress
 from stream.recovery import UNFINISHED, Cause, Found, Plan, plan
 from stream.replay import advance_stored, take
+from stream.same_kafka import require_same_kafka
 from stream.settings import Settings
-from stream.topics import topic_id
+from stream.topics import cluster_id, topic_id
 from stream.window_store import Mark, Save, WindowStore
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class Recoverer:
         Raises:
             NotTakenUpError: Kafka does not answer, a transaction is open, or somebody else moved the mark.
             models.window.UnknownWindowFormatError: the windows are another release's: try again with ``rebuild``.
+            stream.same_kafka.OtherKafkaError: the windows are another Kafka cluster's.
             stream.pseudonyms.PseudonymsError: the windows lie under pseudonym keys that are not this process's.
             CancelledError: ``cancelled`` says so.
             redis.RedisError: Redis does not answer.
@@ -152,6 +154,7 @@ class Recoverer:
 
     def _find(self, reader: Consumer, admin: AdminClient, partition: int, *, readable: bool) -> Found:
         topic = self.settings.input_topic
+        require_same_kafka(self.store, cluster_id(admin, topic, _CALL_S))
         log_start, log_end = reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=_CALL_S)
         its_id, mark = topic_id(admin, topic, _CALL_S), self.store.mark(partition)
         committed = self._committed(reader, partition)

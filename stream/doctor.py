@@ -177,6 +177,8 @@ def _unanswered(subject: str, failed: KafkaException) -> Finding:
 def _of_marks(
     reader: Consumer, admin: AdminClient, store: WindowStore, settings: Settings, topic: Topic, members: int
 ) -> list[Finding]:
+    if foreign := list(doctor_marks.check_kafka(admin, store, settings)):
+        return foreign  # marks and offsets are not of each other
     standings = doctor_marks.look_at_partitions(reader, admin, store, settings, topic.partitions)
     return [
         *doctor_marks.judge_standings(standings, settings, members),

@@ -12,8 +12,9 @@ from stream.growth import begun_with
 from stream.plurals import count_of
 from stream.pseudonyms import PseudonymsError
 from stream.recovery import Cause, Found, Plan, plan
+from stream.same_kafka import WHAT_TO_DO, other_kafka
 from stream.settings import Settings
-from stream.topics import topic_id
+from stream.topics import cluster_id, topic_id
 from stream.window_store import WindowStore
 
 _CALL_S = 10.0
@@ -94,6 +95,18 @@ def look_at_partitions(
         found = Found(its_id, mark, committed, start, end, added=added and mark is None and committed is None)
         standings.append(Standing(partition, found, plan(found, settings.start_from)))
     return standings
+
+
+def check_kafka(admin: AdminClient, store: WindowStore, settings: Settings) -> Iterator[Finding]:
+    """Yield whether the windows are of another Kafka cluster.
+
+    Raises:
+        KafkaException: Kafka does not say.
+        redis.RedisError: Redis does not say.
+    """
+    told = other_kafka(store, cluster_id(admin, settings.input_topic, _CALL_S))
+    if told:
+        yield error("other-kafka", told, WHAT_TO_DO)
 
 
 def judge_standings(standings: Sequence[Standing], settings: Settings, members: int) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 A group's offsets and its windows belong together. Here both are moved: the offsets in Kafka, and the marks in Redis are
 taken away, so that the next scorer finds no windows and rebuilds them in a new epoch, up to where the group now stands.
+From then on they are of the Kafka that the command was given (:mod:`stream.same_kafka`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +30,9 @@ from stream.members import count_members
 from stream.merged_log import READER_CONFIG
 from stream.plurals import count_of
 from stream.rebuild import Rebuild, Rebuilt, offset_of
+from stream.same_kafka import take_over
 from stream.settings import Settings
+from stream.topics import cluster_id
 from stream.window_store import WindowStore
 
 _CALL_S = 15.0
@@ -75,6 +78,7 @@ class Reset:
             self._refuse_members()
             moved = [self._move(position, target) for position in self._committed()]
             if not dry_run:
+                self._take_over()
                 self._alter(moved)
                 for each in moved:
                     self.store.forget(each.partition)
@@ -95,6 +99,7 @@ class Reset:
         store = replace(self.store, sequence_length=spec.sequence_length)
         with self._explained(), closing(reader):
             self._refuse_members()
+            self._take_over()
             return Rebuild(self.settings, self.admin, reader, store, spec, open_history(self.settings)).run(
                 self._committed()
             )
@@ -131,6 +136,9 @@ class Reset:
             raise ResetError(
                 f"Redis does not answer ({error}): the offsets may be moved, the windows are not; run it again"
             ) from None
+
+    def _take_over(self) -> None:
+        take_over(self.store, cluster_id(self.admin, self.settings.input_topic, _CALL_S))
 
     def _refuse_members(self) -> None:
         group = self.settings.group_id

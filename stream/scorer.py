@@ -67,6 +67,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         training.extras.MissingExtraError: there is an archive to rebuild from, and nothing to read it with.
         stream.outage.OutageError: Kafka or Redis went away and did not come back.
         stream.pipeline.FencedError: another process has this one's instance id.
+        stream.same_kafka.OtherKafkaError: the windows are another Kafka cluster's.
         stream.pseudonyms.PseudonymsError: windows lie under pseudonym keys that this process does not have.
     """
     logs.configure(settings.log_level, settings.log_format)

@@ -99,13 +99,22 @@ def _existing(client: AdminClient | Consumer | Producer, settings: Settings) -> 
         ) from None
 
 
+def cluster_id(admin: AdminClient, topic: str, timeout_s: float) -> str:
+    """Return the id of the Kafka cluster; ``topic`` is the only one that the broker then has to tell about.
+
+    Raises:
+        KafkaException: the broker does not answer in time.
+    """
+    return admin.list_topics(topic, timeout_s).cluster_id or ""
+
+
 def topic_id(admin: AdminClient, topic: str, timeout_s: float) -> str:
     """Return the id of a topic; one that is deleted and made again under its name has another.
 
     Raises:
         KafkaException: the broker does not answer in time.
     """
-    cluster = admin.list_topics(topic, timeout_s).cluster_id or ""
+    cluster = cluster_id(admin, topic, timeout_s)
     if cluster.startswith(_MOCK_CLUSTER):
         return cluster  # the demo's broker cannot be asked for the id, nor can it delete a topic: its own serves
     described = admin.describe_topics(TopicCollection([topic]), request_timeout=timeout_s)

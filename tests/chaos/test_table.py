@@ -1,5 +1,8 @@
 """Each row of the table of recovery: what a start makes of the offsets, the marks and the log that it finds."""
 
+import subprocess
+import sys
+
 import pytest
 import redis
 from confluent_kafka import ConsumerGroupTopicPartitions, Message, TopicPartition
@@ -232,5 +235,31 @@ def test_the_topic_is_deleted_and_created_again(
     verdict.wrong_windows = wrong_windows(expected, deployment.redis_url, deployment.group_id, deployment.input_topic)
     held(verdict)
     with redis.Redis.from_url(deployment.redis_url) as client:
-        kept = [key for key in client.keys(f"tenfold:{{{deployment.group_id}:*") if not key.endswith(b":partitions")]
+        kept = [
+            key
+            for key in client.keys(f"tenfold:{{{deployment.group_id}:*")
+            if not key.endswith((b":partitions", b":kafka"))
+        ]
     assert len(kept) == 3 + len(expected.windows), "the old topic's windows are still there"
+
+
+def test_windows_of_another_kafka(deployment: Deployment, admin: AdminClient, bundle: LoadedBundle) -> None:
+    """As a test stage finds them that was given production's Redis: it leaves them alone, until it is told otherwise.
+
+    Taken for those of a topic that was made again, they would be thrown away, and each of the two clusters would score
+    all that it has anew whenever it found the other's.
+    """
+    key = f"tenfold:{{{deployment.group_id}:{deployment.input_topic}}}:kafka"
+    send(deployment, 1_000, seed=1)
+    with redis.Redis.from_url(deployment.redis_url) as client:
+        client.set(key, "another-cluster")
+        note("windows of another Kafka")
+        refused = deployment.scorer()
+        assert refused.process.wait() == 1
+        assert "on another Kafka (cluster another-cluster" in refused.log_text.splitlines()[-1]
+        assert committed(deployment, admin) == {}
+        assert client.keys(f"tenfold:{{{deployment.group_id}:*") == [key.encode()]
+    command = [sys.executable, "-m", "stream", "reset", "--to-earliest"]
+    subprocess.run(command, env=deployment.environment(), check=True, stdout=subprocess.DEVNULL)
+    scored(deployment)
+    judged(bundle, deployment, 1_000)

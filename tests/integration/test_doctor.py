@@ -209,6 +209,14 @@ def test_a_redis_without_room_for_the_users_is_one_finding(
     assert bad(looked_at(deployment, write=False, redis_url=own_redis.url, users=10_000)) == []
 
 
+def test_windows_of_another_kafka_are_one_finding(healthy: Callable[..., Deployment], redis_url: str) -> None:
+    deployment = healthy()
+    with redis.Redis.from_url(redis_url) as client:
+        client.set(f"tenfold:{{{deployment.group_id}:{deployment.input_topic}}}:kafka", "another-cluster")
+
+    assert bad(looked_at(deployment, write=False)) == ["other-kafka"]
+
+
 def test_every_primary_of_a_cluster_is_looked_at(healthy: Callable[..., Deployment], redis_nodes: RedisNodes) -> None:
     findings = looked_at(healthy(), redis_url=redis_nodes.url)
 
