@@ -36,13 +36,13 @@ def connect(settings: Settings) -> Client:
 
     Raises:
         RedisAwayError: it is a cluster, and none of its nodes says who has what.
-        SettingsError: an option is none of redis-py's.
+        SettingsError: an option is none of redis-py's, or not as redis-py takes it.
     """
     url = settings.redis_url.get_secret_value()
     try:
         return open_redis(split_redis_url(url), settings.redis)
-    except TypeError as error:
-        raise SettingsError(f"TENFOLD_REDIS__… is refused by redis-py: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"TENFOLD_REDIS__… or TENFOLD_REDIS_URL is refused by redis-py: {error}") from None
     except redis.RedisError as error:
         raise RedisAwayError(
             f"Redis at {mask_url(url)} does not answer ({error}): start it, or set TENFOLD_REDIS_URL"

@@ -8,11 +8,19 @@
 With ``rediss`` instead of ``redis``, over TLS. User and password are those of Redis itself, not of Sentinel.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 _PORTS = {"sentinel": 26379, "cluster": 6379}
+
+_CUTS = re.compile(r"[/?\[\]\t\r\n]")  # ends user and password for urlsplit, or is dropped from them
+_NO_ADDRESS = "has an address that is not host or host:port"
+_ESCAPE = (
+    "has a character that is not read as part of user or password: write / as %2F, ? as %3F, # as %23, [ as %5B, ] as "
+    "%5D, an @ behind the host as %40; or give both in TENFOLD_REDIS__USERNAME and TENFOLD_REDIS__PASSWORD"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +40,24 @@ def split_redis_url(url: str) -> RedisUrl:
     Raises:
         ValueError: it is none of the forms above; the message quotes nothing of it.
     """
-    parts = urlsplit(url)
-    scheme, _, form = parts.scheme.partition("+")
-    if parts.scheme in {"redis", "rediss", "unix"}:
-        return RedisUrl("server", url, tls=scheme == "rediss")
-    if scheme not in {"redis", "rediss"} or form not in _PORTS:
+    begin, slashes, rest = url.partition("://")
+    scheme, plus, form = begin.partition("+")
+    is_known = form in _PORTS and scheme in {"redis", "rediss"} if plus else scheme in {"redis", "rediss", "unix"}
+    if not slashes or not is_known:
         raise ValueError(
             "must begin with redis://, rediss:// or unix://, or with redis+sentinel:// or redis+cluster://"
         )
+    if "#" in rest or _CUTS.search(rest.rpartition("@")[0]):
+        raise ValueError(_ESCAPE)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # which quotes what it cannot read
+        raise ValueError(_NO_ADDRESS) from None
     user, at, hosts = parts.netloc.rpartition("@")
+    if not plus:
+        if hosts and scheme != "unix":
+            _address(hosts, _PORTS["cluster"])
+        return RedisUrl("server", url, tls=scheme == "rediss")
     addresses = tuple(_address(host, _PORTS[form]) for host in hosts.split(","))
     names = parts.path.strip("/").split("/")
     options = f"?{parts.query}" if parts.query else ""
@@ -62,5 +79,5 @@ def _address(text: str, default_port: int) -> tuple[str, int]:
     except ValueError:
         host, port = None, None
     if host is None:
-        raise ValueError("has an address that is not host or host:port")
+        raise ValueError(_NO_ADDRESS)
     return host, port or default_port

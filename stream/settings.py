@@ -11,7 +11,6 @@ from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -245,16 +244,19 @@ def _is_secret(option: str) -> bool:
 
 
 def mask_url(url: str) -> str:
-    """Return a URL with its password, in the address or the query, masked."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    user = parts.username or ""
-    netloc = f"{user}:****@{host}" if parts.password else parts.netloc
-    query = "&".join(
-        f"{name}=****" if _is_secret(name) else f"{name}{sign}{value}"
-        for name, sign, value in (pair.partition("=") for pair in parts.query.split("&"))
-    )
-    return urlunsplit(parts._replace(netloc=netloc, query=query))
+    """Return a URL with user and password masked, and its query where that names a secret.
+
+    All before the last ``@`` is taken for theirs: a password may hold what ends one elsewhere. A user alone is shown,
+    unless it is Redis', for which it may be a password without its colon.
+    """
+    scheme, begin, rest = url.partition("://")
+    user, at, place = rest.rpartition("@")
+    if "?" in user:  # of a password, or of the query
+        user, at, place = "****", "", ""
+    elif at and (":" in user or scheme.startswith(("redis", "unix"))):
+        user = "****"
+    path, mark, query = place.partition("?")
+    return f"{scheme}{begin}{user}{at}{path}{mark}{'****' if _is_secret(query) or 'sig' in query.lower() else query}"
 
 
 def load(**overrides: object) -> Settings:

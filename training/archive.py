@@ -22,6 +22,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from stream.errors import TenfoldError, UsageError
 from stream.pseudonyms import CLEAR, Pseudonyms
+from stream.settings import mask_url
 
 #: The topic id of imported history. Its offsets count from 0 in each partition, and it comes before all live records.
 IMPORT = "import"
@@ -284,7 +285,10 @@ def open_archive(url: str, pseudonyms: Pseudonyms = CLEAR, **storage_options: An
     try:
         fs, root = url_to_fs(url, **storage_options)
     except (ValueError, ImportError) as error:
-        raise ArchiveError(f"{url} is not a place for an archive: {error}") from None
+        shown = mask_url(url)
+        told = isinstance(error, ImportError) or shown == url  # else it may quote what is masked
+        why = error if told else "write /, ?, # and @ in user and password as %2F, %3F, %23 and %40"
+        raise ArchiveError(f"{shown} is not a place for an archive: {why}") from None
     return Archive(fs, root.rstrip("/"), pseudonyms)
 
 

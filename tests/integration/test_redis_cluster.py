@@ -174,7 +174,7 @@ def test_a_cluster_that_is_none_or_away_ends_the_start_with_a_word(own_redis: Re
     assert "Cluster mode is not enabled on this node" in none.stderr
     away = score(f"redis+cluster://scorer:hunter2@127.0.0.1:{free_port()}")
     assert away.returncode == 1
-    assert "scorer:****@127.0.0.1" in away.stderr
+    assert "redis+cluster://****@127.0.0.1" in away.stderr
     assert "hunter2" not in away.stderr
     unknown = score(f"redis+cluster://127.0.0.1:{own_redis.port}", TENFOLD_REDIS__SOCKET_TIMEOUTS="3")
     assert unknown.returncode == 2
