@@ -119,6 +119,11 @@ def _json_lines(path: Path, columns: Mapping[str, str], own: Collection[str]) ->
     unreadable: list[Unreadable] = []
     with _open(path) as file:
         for number, line in enumerate(file, 1):
+            if not seen and line.lstrip().startswith("["):
+                raise UnusableHistoryError(
+                    f"{path} is a JSON list: write an object a line, without brackets and commas around them; "
+                    'with pandas, to_json(FILE, orient="records", lines=True)'
+                )
             try:
                 value = json.loads(line)
             except ValueError:
