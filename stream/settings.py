@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import parse_qs
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -43,6 +44,14 @@ _OWNED_KAFKA_PROPERTIES = {
     "enable.partition.eof": None,
     "isolation.level": None,
     "partition.assignment.strategy": None,
+}
+
+#: redis-py's options that would change what its answers mean, or whose they are, and why they cannot be set.
+_OWNED_REDIS_OPTIONS = {
+    "decode_responses": "windows are bytes, not text",
+    **dict.fromkeys(("read_from_replicas", "load_balancing_strategy"), "a replica may be behind, and so its marks are"),
+    "retry": "the scorer tries again by itself, for TENFOLD_OUTAGE_LIMIT_S",
+    **dict.fromkeys(("host", "port", "db", "ssl"), "its address is TENFOLD_REDIS_URL, rediss:// the one over TLS"),
 }
 
 
@@ -121,7 +130,9 @@ class Settings(BaseSettings):
         64, ge=0, description="flagged events of a micro-batch that get reasons at most; 0 switches reasons off"
     )
     allow_eviction: bool = Field(False, description="accept a Redis that may evict windows when its memory is full")
-    window_ttl_days: int = Field(180, ge=1, description="Redis forgets a user's window after so long without events")
+    window_ttl_days: int = Field(
+        180, ge=1, le=36_500, description="Redis forgets a user's window after so long without events"
+    )
     outage_limit_s: float = Field(300.0, gt=0, description="seconds without Kafka or Redis until the process gives up")
 
     metrics_host: str = Field("127.0.0.1", description="address of /metrics, /healthz and /readyz")
@@ -207,6 +218,10 @@ class Settings(BaseSettings):
                 f"TENFOLD_KAFKA__{name} cannot be set: "
                 + (f"use {instead}" if instead else "exactly-once scoring depends on its value")
             )
+        query = parse_qs(self.redis_url.get_secret_value().partition("?")[2])
+        for name, why in _OWNED_REDIS_OPTIONS.items():
+            if name in self.redis or (name in query and name != "db"):
+                raise ValueError(f"TENFOLD_REDIS__{name.upper()}, or {name} behind an address, cannot be set: {why}")
         spellings = ("sasl.mechanism", "sasl.mechanisms")  # to librdkafka they are one
         by_token = "OAUTHBEARER" in {self.kafka.get(name, "").upper() for name in spellings}
         if self.kafka_token_command and (not by_token or "sasl.oauthbearer.method" in self.kafka):

@@ -82,7 +82,9 @@ def test_a_file_gives_settings_and_the_environment_wins(monkeypatch: pytest.Monk
         ("TENFOLD_DELIVERY", "exactly_once", "TENFOLD_DELIVERY is 'exactly_once': give exactly-once or at-least-once"),
         ("TENFOLD_METRICS_PORT", "70000", "TENFOLD_METRICS_PORT is '70000': give a whole number, 0 to 65535"),
         ("TENFOLD_METRICS_PORT", "http", "TENFOLD_METRICS_PORT is 'http': give a whole number, 0 to 65535"),
-        ("TENFOLD_WINDOW_TTL_DAYS", "0", "TENFOLD_WINDOW_TTL_DAYS is '0': give a whole number, 1 or more"),
+        ("TENFOLD_WINDOW_TTL_DAYS", "0", "TENFOLD_WINDOW_TTL_DAYS is '0': give a whole number, 1 to 36500"),
+        ("TENFOLD_WINDOW_TTL_DAYS", "36501", "TENFOLD_WINDOW_TTL_DAYS is '36501': give a whole number, 1 to 36500"),
+        ("TENFOLD_REASONS", "-1", "TENFOLD_REASONS is '-1': give a whole number, 0 or more"),
         ("TENFOLD_MODEL_POLL_S", "soon", "TENFOLD_MODEL_POLL_S is 'soon': give a number above 0"),
         ("TENFOLD_ALLOW_EVICTION", "maybe", "TENFOLD_ALLOW_EVICTION is 'maybe': give true or false"),
         ("TENFOLD_BOOTSTRAP_SERVERS", "", "TENFOLD_BOOTSTRAP_SERVERS is '': give Kafka brokers, host:port,…"),
@@ -101,6 +103,16 @@ def test_a_file_gives_settings_and_the_environment_wins(monkeypatch: pytest.Monk
         ("TENFOLD_OUTPUT_TOPIC", "transactions", "TENFOLD_OUTPUT_TOPIC both name the topic 'transactions'"),
         ("TENFOLD_KAFKA__group.id", "x", "TENFOLD_KAFKA__group.id cannot be set: use TENFOLD_GROUP_ID"),
         ("TENFOLD_KAFKA__ENABLE_AUTO_COMMIT", "true", "TENFOLD_KAFKA__enable.auto.commit cannot be set"),
+        ("TENFOLD_REDIS__DECODE_RESPONSES", "true", "TENFOLD_REDIS__DECODE_RESPONSES, or decode_responses behind an"),
+        ("TENFOLD_REDIS__READ_FROM_REPLICAS", "true", "cannot be set: a replica may be behind, and so its marks are"),
+        ("TENFOLD_REDIS__LOAD_BALANCING_STRATEGY", "x", "cannot be set: a replica may be behind, and so its marks are"),
+        ("TENFOLD_REDIS__RETRY", "3", "cannot be set: the scorer tries again by itself, for TENFOLD_OUTAGE_LIMIT_S"),
+        ("TENFOLD_REDIS__HOST", "redis", "cannot be set: its address is TENFOLD_REDIS_URL"),
+        ("TENFOLD_REDIS__PORT", "6380", "cannot be set: its address is TENFOLD_REDIS_URL"),
+        ("TENFOLD_REDIS__DB", "1", "cannot be set: its address is TENFOLD_REDIS_URL"),
+        ("TENFOLD_REDIS__SSL", "false", "cannot be set: its address is TENFOLD_REDIS_URL, rediss:// the one over TLS"),
+        ("TENFOLD_REDIS_URL", "redis://a?decode_responses=false", "cannot be set: windows are bytes, not text"),
+        ("TENFOLD_REDIS_URL", "redis+cluster://a?read_from_replicas=1", "cannot be set: a replica may be behind"),
         ("TENFOLD_INSTANCE_ID", "a b", "TENFOLD_INSTANCE_ID is 'a b': give 0 to 64 letters, digits, dots, hyphens or"),
         ("TENFOLD_CONFIG", "/nowhere/tenfold.toml", "TENFOLD_CONFIG names /nowhere/tenfold.toml, which is not a file"),
         ("TENFOLD_CONFIG", "/proc/self/mem", "/proc/self/mem, which TENFOLD_CONFIG names, cannot be read: "),
@@ -222,6 +234,11 @@ def test_no_error_of_a_value_is_pydantics_own(monkeypatch: pytest.MonkeyPatch) -
     lines = str(refused.value).splitlines()
     assert {line.partition(" is ' ': give ")[0] for line in lines} == {f"TENFOLD_{name.upper()}" for name in checked}
     assert [line for line in lines if "should" in line or "valid" in line] == []
+
+
+def test_an_address_may_name_its_database_as_redis_py_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENFOLD_REDIS_URL", "redis://a?db=3")
+    assert parse_url(load().redis_url.get_secret_value())["db"] == 3
 
 
 def test_an_empty_model_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
