@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from stream.encode import rounded
 from training.dataset import Part
 from training.importance import permutation_importance
 from training.measures import Known, compared, gain, measure
+from training.metrics import Probabilities
 from training.prediction import Floats32, Predict, predict_part, ranking_shuffled
 from training.scored import Scored, scored
 
@@ -24,7 +26,7 @@ class Evaluated:
 
     metrics: Mapping[str, Any]  # for JSON
     payments: Scored  # of the test, by the model
-    baseline: Floats32 | None  # float32 [n] the baseline's probabilities of the same payments, where there is one
+    baseline: Probabilities | None  # [n] the baseline's probabilities of the same payments, where there is one
 
 
 def evaluate(
@@ -50,7 +52,7 @@ def evaluate(
         seed: of what is shuffled.
         baseline: another model to measure it against, see :mod:`training.baseline`.
     """
-    payments = scored(test, predict_part(predict, test))
+    payments = scored(test, rounded(predict_part(predict, test)))  # as published: verdicts are made from these
     metrics = {
         **measure(payments, known, threshold, alert_budget),
         **ranking_shuffled(predict, test, seed),
@@ -58,7 +60,7 @@ def evaluate(
     }
     if baseline is None:
         return Evaluated(metrics, payments, None)
-    its_probabilities = baseline(test)
+    its_probabilities = rounded(baseline(test))
     its_measures = compared(measure(scored(test, its_probabilities), known, threshold, alert_budget))
     metrics |= {"baseline": its_measures, "gain": gain(metrics, its_measures)}
     return Evaluated(metrics, payments, its_probabilities)

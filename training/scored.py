@@ -16,7 +16,7 @@ Rows = npt.NDArray[np.bool_] | Ints | slice
 class Scored:
     """Payments side by side, in any order."""
 
-    probabilities: npt.NDArray[np.float32]  # [n] of fraud
+    probabilities: npt.NDArray[np.floating]  # [n] of fraud
     is_fraud: npt.NDArray[np.float32]  # [n] 0 or 1
     users: npt.NDArray[np.uint64]  # [n] whose payment
     created_at_ms: Ints  # [n] event time
@@ -35,8 +35,8 @@ class Scored:
         return Scored(self.probabilities[rows], self.is_fraud[rows], self.users[rows], self.created_at_ms[rows])
 
 
-def scored(part: Part, probabilities: npt.NDArray[np.float32]) -> Scored:
-    """Return the last events of a part's windows, with ``probabilities`` (``float32 [n]``), in memory."""
+def scored(part: Part, probabilities: npt.NDArray[np.floating]) -> Scored:
+    """Return the last events of a part's windows, with ``probabilities`` (``[n]``), in memory."""
     last = part.windows.records[np.arange(len(part)), part.windows.lengths - 1]
     created_at_ms: Ints = last["created_at_ms"].astype(np.int64)
     return Scored(probabilities, np.asarray(part.is_fraud), np.asarray(part.users), created_at_ms)

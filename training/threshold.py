@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from stream.encode import rounded
 from training.metrics import ALERT_BUDGET, Labels, Probabilities, threshold_by_cost, threshold_for
 
 
@@ -19,7 +20,11 @@ class ThresholdRule:
             raise ValueError(f"a missed fraud that costs {self.cost_of_missed:g} reviews: give more than 0")
 
     def choose(self, is_fraud: Labels, probabilities: Probabilities) -> float:
-        """Return the threshold, between 0 and 1, both columns being those of the validation days."""
+        """Return the threshold, between 0 and 1, both columns being those of the validation days.
+
+        It is of probabilities as they are published, since serving makes its verdicts from these.
+        """
+        probabilities = rounded(probabilities)
         if self.cost_of_missed is None:
             return threshold_for(probabilities, self.alert_budget)
         return threshold_by_cost(is_fraud, probabilities, self.cost_of_missed)

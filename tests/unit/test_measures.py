@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 metrics = pytest.importorskip("sklearn.metrics", reason="needs the training extra")
 
 from sklearn.calibration import calibration_curve  # noqa: E402
 
 from models.context import DAY_MS  # noqa: E402
+from stream.encode import rounded  # noqa: E402
 from tests import handbook  # noqa: E402
 from training.daily import card_precision_top_k, daily_precision  # noqa: E402
 from training.known_cards import Frauds, first_known_ms, of_known_cards  # noqa: E402
@@ -182,7 +185,7 @@ def test_payments_of_one_kind_have_no_ranking() -> None:
 @pytest.mark.parametrize("cost", [0.5, 3.0, 12.0, 1000.0])
 def test_no_threshold_costs_less_than_the_one_by_cost(cost: float) -> None:
     rng = np.random.default_rng(7)
-    p = rng.integers(1, 40, 500).astype(np.float32) / 40  # many are equal
+    p = rng.integers(1, 40, 500) / 40  # many are equal
     y = (rng.random(500) < p**2).astype(np.float32)
 
     def costs(threshold: float) -> float:
@@ -193,6 +196,28 @@ def test_no_threshold_costs_less_than_the_one_by_cost(cost: float) -> None:
     assert costs(threshold) == cheapest
     assert 0 < threshold < 1
     assert threshold == ThresholdRule(cost_of_missed=cost).choose(y, p)
+
+
+@given(
+    # in steps of a quarter of the last published digit: some are equal once they are published, and some are before
+    st.lists(st.tuples(st.integers(40_000, 40_040), st.booleans()), min_size=1, max_size=60),
+    st.sampled_from([0.01, 0.1, 0.5]),
+    st.sampled_from([0.5, 3.0, 50.0]),
+)
+def test_the_published_verdicts_keep_to_the_budget_and_none_would_cost_less(
+    payments: list[tuple[int, bool]], budget: float, cost: float
+) -> None:
+    p = np.array([quarters / 4e6 for quarters, _ in payments], np.float32)
+    y = np.array([is_fraud for _, is_fraud in payments], np.float32)
+    published = rounded(p)
+
+    assert (published > ThresholdRule(budget).choose(y, p)).sum() <= budget * len(p) + 1  # it may lie between two
+
+    def costs(threshold: float) -> float:
+        return float((published > threshold).sum() + cost * y[published <= threshold].sum())
+
+    chosen = ThresholdRule(cost_of_missed=cost).choose(y, p)
+    assert costs(chosen) == min(costs(other) for other in (*published.tolist(), 0.0))
 
 
 def test_a_threshold_by_cost_of_honest_probabilities_is_one_in_the_cost() -> None:

@@ -75,6 +75,19 @@ def evaluated(part: Part, *, beside: bool = True) -> Evaluated:
     return replace(found, metrics={**found.metrics, "training": LOSSES} if beside else found.metrics)
 
 
+def test_payments_are_judged_by_their_published_probabilities() -> None:
+    found = evaluate(
+        lambda _, lengths, __: np.full(len(lengths), 0.0123456, np.float32),
+        scored_days(2),
+        Inputs(SPEC.features, SPEC.context),
+        Known(NO_FRAUDS, 7),
+        threshold=0.0123458,
+        alert_budget=0.05,
+        seed=3,
+    )
+    assert found.metrics["flagged"] == 1, "0.012346 is published, and that is above the threshold"
+
+
 @pytest.fixture(scope="module")
 def judged() -> Evaluated:
     return evaluated(scored_days())

@@ -288,6 +288,12 @@ def test_calibration_tells_probabilities_that_mean_shares_from_those_that_do_not
     assert calibration(is_fraud, probabilities**3)["expected_calibration_error"] > 0.15
 
 
+def test_calibration_does_not_depend_on_the_order_of_payments_with_equal_probabilities() -> None:
+    probabilities = np.full(1000, 0.02, np.float32)
+    frauds_first = (np.arange(1000) < 20).astype(np.float32)
+    assert calibration(frauds_first, probabilities)["expected_calibration_error"] < 1e-6
+
+
 @pytest.mark.parametrize("keep_last", [True, False])
 def test_shuffling_keeps_the_steps_and_the_padding(keep_last: bool) -> None:
     lengths = np.arange(1, 11).repeat(50)
