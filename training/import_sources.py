@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -43,8 +44,8 @@ class Batch(NamedTuple):
 
 
 def read(path: Path, columns: Mapping[str, str], own: Collection[str] = ()) -> Iterator[Batch]:
-    """Yield a file's rows. What it is, its name says: ``.csv``, ``.jsonl``, ``.ndjson``, ``.json``, ``.parquet``; the
-    first four may also end in ``.gz``.
+    """Yield a file's rows. What it is, its name says: ``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson``, ``.json`` or
+    ``.parquet``; all but the last may be gzip, and end in ``.gz``.
 
     Args:
         path: the file.
@@ -54,15 +55,16 @@ def read(path: Path, columns: Mapping[str, str], own: Collection[str] = ()) -> I
     Raises:
         UnusableHistoryError: it is not there, not what its name says, or lacks a column.
     """
-    ending = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    name = Path(path.name.lower())
+    ending = Path(name.stem).suffix if name.suffix == ".gz" else name.suffix
     reader = {".csv": _csv, ".tsv": _csv, ".parquet": _parquet}.get(ending)
     if reader is None and ending in {".jsonl", ".ndjson", ".json"}:
         reader = _json_lines
-    if reader is None or (reader is _parquet and path.suffix == ".gz"):
+    if reader is None or (reader is _parquet and name.suffix == ".gz"):
         raise UnusableHistoryError(f"{path}: the name must end in .csv, .tsv, .jsonl, .ndjson, .json or .parquet")
     try:
         yield from reader(path, columns, own)
-    except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error, pa.ArrowInvalid) as error:
         raise UnusableHistoryError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
@@ -99,7 +101,7 @@ def _csv(path: Path, columns: Mapping[str, str], own: Collection[str]) -> Iterat
         rows: list[list[str]] = []
         numbers: list[int] = []
         unreadable: list[Unreadable] = []
-        for number, row in enumerate(csv.reader(file, delimiter=delimiter, strict=True), 1):
+        for number, row in _csv_rows(path, file, delimiter):
             if len(row) != len(names):
                 unreadable.append(Unreadable(number, "it does not have as many values as the header has columns"))
             else:
@@ -109,6 +111,20 @@ def _csv(path: Path, columns: Mapping[str, str], own: Collection[str]) -> Iterat
                 yield _text_batch(columns, numbers, rows, unreadable, columns)
                 rows, numbers, unreadable = [], [], []
         yield _text_batch(columns, numbers, rows, unreadable, columns)
+
+
+def _csv_rows(path: Path, file: IO[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(file, delimiter=delimiter, strict=True)
+    begins = 2  # the line that the next row begins in, after that of the header
+    try:
+        for number, row in enumerate(reader, 1):
+            yield number, row
+            begins = reader.line_num + 2
+    except csv.Error as error:
+        raise UnusableHistoryError(
+            f"{path}: the row that begins in line {begins} cannot be read: {error}; "
+            'look there for a quote that is not closed, or that is in a value and not written twice ("5"" wide")'
+        ) from None
 
 
 def _json_lines(path: Path, columns: Mapping[str, str], own: Collection[str]) -> Iterator[Batch]:
@@ -158,7 +174,9 @@ def _text_batch(
 
 
 def _open(path: Path) -> IO[str]:
-    if path.suffix == ".gz":
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"  # which no text begins with, whatever its file is called
+    if packed:
         return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
     return path.open(encoding="utf-8-sig", newline="")
 
@@ -168,7 +186,11 @@ def _found(path: Path, columns: Mapping[str, str], own: Collection[str], present
     for field, column in columns.items():
         if column not in present:
             raise UnusableHistoryError(
-                f"{path} has no column {column} for {field}: give --map {field}=COLUMN. "
-                f"It has {', '.join(sorted(present)) or 'none'}"
+                f"{path} has no column {column!r} for {field}: give --map {field}=COLUMN. "
+                f"It has {', '.join(map(repr, sorted(present))) or 'none'}"
             )
-    return {**columns, **{name: name for name in own if name in present}}
+    found = {**columns, **{name: name for name in own if name in present}}
+    for column in found.values():
+        if list(present).count(column) > 1:
+            raise UnusableHistoryError(f"{path} has column {column!r} more than once: rename all but one")
+    return found

@@ -132,7 +132,7 @@ def test_an_optional_field_is_taken_from_the_column_of_its_own_name_where_a_file
 def test_a_column_that_is_mapped_must_be_there_and_labels_want_a_label(tmp_path: Path) -> None:
     file = written(tmp_path / "a.csv", [given(labelled_at="no time")])
 
-    with pytest.raises(UnusableHistoryError, match="no column merchant_id for merchant_id"):
+    with pytest.raises(UnusableHistoryError, match="no column 'merchant_id' for merchant_id"):
         imported(tmp_path / "archive", file, mapped=["merchant_id=merchant_id"])
     assert imported(tmp_path / "archive", file).transactions == 1, "without --label its time is of no interest"
 
@@ -245,6 +245,59 @@ def test_a_json_list_is_one_error_and_not_its_last_object_alone(tmp_path: Path, 
 
     with pytest.raises(UnusableHistoryError, match=r"a\.json is a JSON list: write an object a line.* lines=True"):
         imported(tmp_path / "archive", file)
+
+
+@pytest.mark.parametrize(
+    ("content", "begins"),
+    [
+        ('1,"two\nlines",2,2026-01-31\n2,u,3,"2026"x\n3,u,3,2026-01-31\n', 4),
+        ("1,u,2,2026-01-31\n" + '2,"5 inch,3,2026-01-31\n' + "3,u,3,2026-01-31\n" * 9_000, 3),
+        ('1,u,2,"2026-01-31\n', 2),
+    ],
+)
+def test_of_a_stray_quote_the_line_is_named_that_its_row_begins_in(tmp_path: Path, content: str, begins: int) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text(f"transaction_id,user_id,amount,created_at\n{content}")
+
+    with pytest.raises(UnusableHistoryError, match=rf"a\.csv: the row that begins in line {begins} cannot be read: "):
+        imported(tmp_path / "archive", file)
+
+
+def test_gzip_is_known_by_what_it_is_and_endings_by_any_letters(tmp_path: Path) -> None:
+    text = written(tmp_path / "a.csv", [given()]).read_bytes()
+    contents = {"z.csv": gzip.compress(text), "not.csv.gz": text, "X.CSV": text, "Y.Csv.GZ": gzip.compress(text)}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    assert imported(tmp_path / "archive", *(tmp_path / name for name in contents)).transactions == len(contents)
+
+    for damaged, message in (
+        (gzip.compress(text)[:-9], "Compressed file ended"),
+        (gzip.compress(text)[:10] + b"\xff" * 20, "invalid block"),
+    ):
+        (tmp_path / "bad.csv.gz").write_bytes(damaged)
+        with pytest.raises(UnusableHistoryError, match=rf"bad\.csv\.gz cannot be read: .*{message}"):
+            imported(tmp_path / "other", tmp_path / "bad.csv.gz")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
+def test_a_column_of_a_field_must_be_there_once(tmp_path: Path, name: str) -> None:
+    header = ["transaction_id", "user_id", "amount", "created_at", "merchant_id", "merchant_id", "other", "other"]
+    row = ["t1", "u1", "1", "2026-01-31", "s", "other", "", ""]
+    if name == "a.csv":
+        (tmp_path / name).write_text(f"{','.join(header)}\n{','.join(row)}\n")
+    else:
+        pq.write_table(pa.Table.from_arrays([pa.array([value]) for value in row], header), tmp_path / name)
+
+    with pytest.raises(UnusableHistoryError, match="has column 'merchant_id' more than once"):
+        imported(tmp_path / "archive", tmp_path / name)
+    again = {"mapped": ["merchant_id=user_id"]}
+    assert imported(tmp_path / "archive", tmp_path / name, **again).transactions == 1, "others may be"
+
+
+def test_a_column_with_a_blank_that_cannot_be_seen_is_quoted(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("transaction_id, user_id,amount,created_at\n")
+    with pytest.raises(UnusableHistoryError, match="It has ' user_id', 'amount'"):
+        imported(tmp_path / "archive", tmp_path / "a.csv")
 
 
 def test_examples_are_few_and_carry_no_user_data(tmp_path: Path) -> None:
@@ -399,7 +452,7 @@ def test_history_comes_before_what_is_live_and_its_partitions_must_suffice(tmp_p
     [
         ({"mapped": ["user_id"]}, "give FIELD=COLUMN"),
         ({"mapped": ["card=CARD"]}, "one of transaction_id, user_id"),
-        ({"mapped": ["user_id=CARD"]}, "has no column CARD for user_id.*It has amount, created_at"),
+        ({"mapped": ["user_id=CARD"]}, "has no column 'CARD' for user_id.*It has 'amount', 'created_at'"),
         ({"label": "fraud"}, "is_fraud"),
         ({"label_delay": "a week"}, "--label-delay a week"),
         ({"zone": "Mars/Base"}, "--timezone Mars/Base"),
@@ -418,7 +471,7 @@ def test_options_that_cannot_be_used_are_one_line_each(tmp_path: Path, options: 
         ("a.xlsx", b"", "must end in"),
         ("a.parquet", b"no", "cannot be read"),
         ("a.csv", b"\xff\xfe\x00", "cannot be read"),
-        ("a.csv", b"", "has no column transaction_id"),
+        ("a.csv", b"", "has no column 'transaction_id'"),
         ("a.csv", b"transaction_id,user_id,amount,created_at\n", "no row can be used: the files are empty"),
         ("a.csv", b"transaction_id,user_id,amount,created_at\n,u,1,2026-01-31\n", "no row can be used: transaction_id"),
     ],
