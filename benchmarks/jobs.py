@@ -132,7 +132,8 @@ class _Backtest:
         bundle = load_bundle(starter("default"), threads=processes)
         with tempfile.TemporaryDirectory() as out:
             through = Range(days[0], days[-1] + timedelta(days=1))
-            done = backtest(archive, TOPICS, "fraud-scores", bundle, through, Path(out) / "scores.parquet")
+            scores, now_ms = Path(out) / "scores.parquet", time.time_ns() // 1_000_000
+            done = backtest(archive, TOPICS, "fraud-scores", bundle, through, scores, now_ms)
         return done.events
 
 

@@ -108,6 +108,7 @@ class MakeDataset:
             split="time",
             honest_per_fraud=50,
             seed=_SEED,
+            now_ms=time.time_ns() // 1_000_000,
         )
         with tempfile.TemporaryDirectory() as columns:
             made = dataset_of(open_archive(root), TOPICS, "fraud-scores", wanted, Path(columns), processes=processes)

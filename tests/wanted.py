@@ -6,6 +6,9 @@ from models.context import DAY_MS, PRESET_CONTEXT
 from models.features import PRESETS
 from training.archive_dataset import Wanted
 
+#: Later than anything in an archive of the tests.
+NOW_MS = 4_000_000_000_000
+
 WANTED = Wanted(
     features=PRESETS["default"],
     context=PRESET_CONTEXT["default"],
@@ -20,4 +23,5 @@ WANTED = Wanted(
     split="time",
     honest_per_fraud=1000,
     seed=3,
+    now_ms=NOW_MS,
 )

@@ -54,9 +54,10 @@ class Wanted:
     split: Split  # by row, the last two and the next mean nothing
     honest_per_fraud: float  # of the training windows that are no fraud, so many are kept for each fraud
     seed: int
+    now_ms: int  # by the clock: nothing later is known
 
     @classmethod
-    def of_bundle(cls, spec: BundleSpec, first: date, until: date) -> Self:
+    def of_bundle(cls, spec: BundleSpec, first: date, until: date, now_ms: int) -> Self:
         """Return all windows of some days, as a bundle sees them: for :func:`part_of_range`."""
         return cls(
             features=spec.features,
@@ -72,6 +73,7 @@ class Wanted:
             honest_per_fraud=1,
             seed=0,  # nothing is drawn
             split="time",
+            now_ms=now_ms,
         )
 
 
@@ -181,7 +183,7 @@ def _stretches(
 ) -> _Stretches:
     since = None if wanted.first is None else first_file_day(day_number(wanted.first) * DAY_MS, wanted.max_age_ms)
     with open_labels(archive, topics, since=since, scratch=directory) as labels:
-        extent = labels.extent()
+        extent = labels.extent(wanted.now_ms)
         if extent is None:
             then = "" if wanted.first is None else f" from {wanted.first} on"
             raise TrainingDataError(

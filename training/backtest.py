@@ -92,6 +92,7 @@ def backtest(
     bundle: LoadedBundle,
     days: Range,
     out: Path,
+    now_ms: int,
     progress: Counted = nobody,
 ) -> Backtested:
     """Score the events of a range of days into a Parquet file of :data:`SCHEMA`, by partition and in replay order.
@@ -106,6 +107,7 @@ def backtest(
         bundle: what scores them.
         days: of the events.
         out: the file; one that is there is replaced once the new one is whole.
+        now_ms: the time.
         progress: counts the events that were scored.
 
     Raises:
@@ -119,7 +121,7 @@ def backtest(
     seen = np.zeros(day_number(days.until) - begin_day, np.bool_)  # days with an event
     with ExitStack() as stack:
         labels = stack.enter_context(open_labels(archive, topics, since=since))
-        extent = labels.extent()
+        extent = labels.extent(now_ms)
         verdicts = labels.as_of(0 if extent is None else extent.known_ms)
         contexts = None
         if spec.context:

@@ -22,6 +22,7 @@ def run(
     first: str,
     until: str,
     out: Path,
+    now_ms: int,
     clock: Callable[[], float],
     progress: Counted = nobody,
 ) -> dict[str, Any]:
@@ -34,6 +35,7 @@ def run(
         first: ISO date of the first day.
         until: ISO date of the day after the last.
         out: the file.
+        now_ms: the time.
         clock: seconds, monotonic.
         progress: counts the payments that were scored.
 
@@ -51,7 +53,7 @@ def run(
         raise BacktestError(str(error)) from None
     begun = clock()
     topics = Topics(settings.input_topic, settings.labels_topic)
-    done = backtest(archive, topics, settings.output_topic, bundle, days, out, progress)
+    done = backtest(archive, topics, settings.output_topic, bundle, days, out, now_ms, progress)
     seconds = clock() - begun
     return {
         "out": str(out),

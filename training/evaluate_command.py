@@ -41,6 +41,7 @@ def run(
     until: str,
     out: Path | None,
     alert_budget: float,
+    now_ms: int,
     progress: Counted = nobody,
 ) -> dict[str, Any]:
     """Judge a bundle on a range of days of the archive; return its metrics and where the report is, for JSON.
@@ -53,6 +54,7 @@ def run(
         until: ISO date of the day after the last.
         out: directory for the report; what it has of these files is replaced.
         alert_budget: share of the payments that may be flagged.
+        now_ms: the time.
         progress: counts the partitions that were replayed.
 
     Raises:
@@ -76,7 +78,8 @@ def run(
             columns = stack.enter_context(tempfile.TemporaryDirectory(dir=out, prefix=".columns."))
         except OSError as error:
             raise EvaluateError(f"{out} cannot be written: {error.strerror or error}") from error
-        made = _windows(archive, settings, bundle.spec, days, Path(columns), progress)
+        wanted = Wanted.of_bundle(bundle.spec, *days, now_ms)
+        made = _windows(archive, settings, wanted, Path(columns), progress)
         evaluated = _evaluated(bundle, made, alert_budget)
     facts = {
         "model_version": bundle.spec.model_version,
@@ -111,10 +114,7 @@ def summary(spec: BundleSpec, metrics: Mapping[str, Any]) -> str:
 SEEN_IN_TRAINING = "The model was trained on some of these days: the figures flatter."
 
 
-def _windows(
-    archive: Archive, settings: Settings, spec: BundleSpec, days: tuple[date, date], columns: Path, progress: Counted
-) -> MadeRange:
-    wanted = Wanted.of_bundle(spec, *days)
+def _windows(archive: Archive, settings: Settings, wanted: Wanted, columns: Path, progress: Counted) -> MadeRange:
     topics = Topics(settings.input_topic, settings.labels_topic)
     processes = len(os.sched_getaffinity(0))
     try:

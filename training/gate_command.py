@@ -21,7 +21,7 @@ from training.archive_dataset import MadeRange, Wanted, part_of_range
 from training.columns import TrainingDataError
 from training.gate import compare
 from training.known_cards import of_known_cards
-from training.labels import open_labels
+from training.labels import ahead_note, open_labels
 from training.periods import labelled_days
 from training.prediction import Floats32, predict_of, predict_part
 from training.profiles import Topics
@@ -62,7 +62,8 @@ def decide(
     champion = store.named("champion") or ""
     scoring = replace(store, threads=len(os.sched_getaffinity(0)))
     pair = scoring.verify(champion), scoring.verify(version)
-    comparison = compare_bundles(archive_of(url, settings), settings, *pair, scratch=store.root, say=say)
+    archive, now_ms = archive_of(url, settings), int(store.now().timestamp() * 1000)
+    comparison = compare_bundles(archive, settings, *pair, scratch=store.root, now_ms=now_ms, say=say)
     outcome: Outcome = "passed" if comparison.passed else "refused"
     if only_if_better and comparison.passed and not comparison.better:
         outcome = "not better"
@@ -93,7 +94,13 @@ def promote_if_better(store: Store, settings: Settings, url: str, version: str, 
 
 
 def compare_bundles(
-    archive: Archive, settings: Settings, champion: LoadedBundle, challenger: LoadedBundle, scratch: Path, say: Say
+    archive: Archive,
+    settings: Settings,
+    champion: LoadedBundle,
+    challenger: LoadedBundle,
+    scratch: Path,
+    now_ms: int,
+    say: Say,
 ) -> Comparison:
     """Replay the days that are held out for both, score them with both, and compare.
 
@@ -103,16 +110,17 @@ def compare_bundles(
         champion: one model.
         challenger: the other.
         scratch: directory for what does not fit into memory: some 800 bytes a payment.
+        now_ms: the time.
         say: is told what is compared.
 
     Raises:
         GateError, training.archive.ArchiveError: as :func:`decide`.
     """
     topics = Topics(settings.input_topic, settings.labels_topic)
-    first, until, notes = held_out(archive, topics, champion.bundle, challenger.bundle)
+    first, until, notes = held_out(archive, topics, champion.bundle, challenger.bundle, now_ms)
     names = [loaded.spec.model_version for loaded in (champion, challenger)]
     say(f"comparing {' with '.join(names)} on {first} to {until - timedelta(days=1)}")
-    wanted = [Wanted.of_bundle(loaded.spec, first, until) for loaded in (champion, challenger)]
+    wanted = [Wanted.of_bundle(loaded.spec, first, until, now_ms) for loaded in (champion, challenger)]
     processes = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory(dir=scratch, prefix=".columns.") as columns:
 
@@ -125,6 +133,8 @@ def compare_bundles(
                 raise GateError(str(error)) from None
 
         made = replayed(0)
+        if made.summary.stamped_ahead:
+            notes.append(ahead_note(made.summary.stamped_ahead))
         payments = scored(made.windows, _probabilities(champion, made))
         other = made if wanted[0] == wanted[1] else replayed(1)
         judged = scored(other.windows, _probabilities(challenger, other))
@@ -142,7 +152,9 @@ def compare_bundles(
     return compare(payments, judged.probabilities[fresh], notes)
 
 
-def held_out(archive: Archive, topics: Topics, champion: Bundle, challenger: Bundle) -> tuple[date, date, list[str]]:
+def held_out(
+    archive: Archive, topics: Topics, champion: Bundle, challenger: Bundle, now_ms: int
+) -> tuple[date, date, list[str]]:
     """Return the first of the latest days that neither bundle has learned from, the day after the last, and notes.
 
     Their labels have had the time to land. The days of a bundle's own test are among them: it did not learn from these.
@@ -158,7 +170,7 @@ def held_out(archive: Archive, topics: Topics, champion: Bundle, challenger: Bun
         notes += [note] if note else []
     since = day_date(seen - 1)  # a record arrives at most a day before its event time
     with open_labels(archive, topics, since=since) as labels:
-        extent = labels.extent()
+        extent = labels.extent(now_ms)
     if extent is None:
         raise GateError(
             f"{archive.url(topics.transactions)} holds no transaction since {since}, and until then one of "

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from models.window import Ints
+from stream.plurals import count_of
 from training.archive import Archive, Kind
 from training.archive_damage import naming_the_file
 from training.archive_sql import connect, relation_sql
@@ -71,6 +72,15 @@ class Summary(NamedTuple):
     labels_of_unknown: int  # their transaction is not in the days that were read
     labels_too_late: int  # landed after the cut-off; not used
     days_without_transactions: int  # of event time, between the first and the last: their files may be missing
+    stamped_ahead: int  # records of both whose Kafka timestamp is after the cut-off: a producer's clock is ahead
+
+
+def ahead_note(stamped_ahead: int) -> str:
+    """Return what is said where records are stamped ahead of the clock."""
+    return (
+        f"{count_of(stamped_ahead, 'record')} with a Kafka timestamp later than the clock of this machine, up to which "
+        "labels are taken as known: one of the clocks is wrong"
+    )
 
 
 class Extent(NamedTuple):
@@ -78,7 +88,7 @@ class Extent(NamedTuple):
 
     first_ms: int  # event time of the first transaction
     last_ms: int  # event time of the last
-    known_ms: int  # Kafka timestamp of the newest record: nothing later is known
+    known_ms: int  # Kafka timestamp of the newest record, or now, if that is earlier: nothing later is known
 
 
 @dataclass(frozen=True)
@@ -126,10 +136,13 @@ class Labels:
 
     connection: duckdb.DuckDBPyConnection
 
-    def extent(self) -> Extent | None:
-        """Return from when to when the archive reaches; ``None`` where there is no transaction."""
-        [row] = self.connection.execute(_EXTENT).fetchall()
-        return None if row[0] is None else Extent(*row)
+    def extent(self, now_ms: int) -> Extent | None:
+        """Return from when to when the archive reaches; ``None`` where there is no transaction.
+
+        ``now_ms`` is the clock's. One record of a producer whose clock is ahead would otherwise end the label delay.
+        """
+        [(first_ms, last_ms, newest_ms)] = self.connection.execute(_EXTENT).fetchall()
+        return None if first_ms is None else Extent(first_ms, last_ms, min(newest_ms, now_ms))
 
     def as_of(self, landed_by_ms: int) -> Verdicts:
         """Return the labels in force at an instant."""

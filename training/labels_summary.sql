@@ -21,4 +21,6 @@ SELECT (SELECT count(*) FROM transactions) - (SELECT count(*) FROM repeats),
        (SELECT count(*) FROM landed ANTI JOIN transactions USING (transaction_id)),
        (SELECT count(*) FROM labels) - (SELECT count(*) FROM landed),
        (SELECT coalesce(max(day) - min(day) + 1 - count(DISTINCT day), 0)::BIGINT
-        FROM (SELECT epoch_ms(created_at) // 86400000 AS day FROM transactions))
+        FROM (SELECT epoch_ms(created_at) // 86400000 AS day FROM transactions)),
+       (SELECT count(*) FROM transactions WHERE epoch_ms(kafka_timestamp) > $landed_by_ms)
+       + (SELECT count(*) FROM labels WHERE epoch_ms(kafka_timestamp) > $landed_by_ms)

@@ -76,6 +76,11 @@ def labelled_days(extent: Extent, *, first: date | None, until: date | None, lab
 
     Args and what is raised are those of :func:`split_by_time`.
     """
+    if extent.first_ms - DAY_MS > extent.known_ms:  # a record arrives at most a day before its event time
+        raise PeriodError(
+            f"the first transaction is of {_instant(extent.first_ms)}, and it is {_instant(extent.known_ms)} now by "
+            "this machine's clock: set it right"
+        )
     labelled_until = min(extent.known_ms // DAY_MS - label_delay_days, extent.last_ms // DAY_MS + 1)
     end = labelled_until if until is None else day_number(until)
     if end > labelled_until:

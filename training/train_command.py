@@ -105,8 +105,10 @@ def run_on_archive(
     from training.archive_dataset import Wanted, dataset_of  # noqa: PLC0415
     from training.columns import TrainingDataError  # noqa: PLC0415
     from training.job import Job, say  # noqa: PLC0415
+    from training.labels import ahead_note  # noqa: PLC0415
     from training.profiles import Topics  # noqa: PLC0415
 
+    now = datetime.now(UTC)
     try:
         job = Job(
             **options,
@@ -115,7 +117,7 @@ def run_on_archive(
             label_delay_days=label_delay_days,
             h5=None,
             zone=timezone,
-            created_at=datetime.now(UTC),
+            created_at=now,
         )
         wanted = Wanted(
             features=job.features,
@@ -131,6 +133,7 @@ def run_on_archive(
             split=job.split,
             honest_per_fraud=honest_per_fraud,
             seed=job.seed,
+            now_ms=int(now.timestamp() * 1000),
         )
         _make_writable(job.store)
         with tempfile.TemporaryDirectory(dir=job.store, prefix=".columns.") as columns:
@@ -145,6 +148,8 @@ def run_on_archive(
             for name, (begin, last) in days.items():
                 say(f"{name}: {begin} to {last}")
             say(", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in summary.items()))
+            if made.summary.stamped_ahead:
+                say(ahead_note(made.summary.stamped_ahead))
             short = made.dataset.insufficient_history
             say(f"{short:,} of {len(made.dataset):,} windows are not full yet")
             facts = {"days": days, "archive": summary, "insufficient_history": short}

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from stream.commands.options import ArchiveUrl, Json
+from stream.commands.options import ArchiveUrl, Json, now_ms
 from stream.commands.shown import counted
 from stream.plurals import count_of
 
@@ -147,7 +147,7 @@ def backtest(
     settings = load()
     source = archive_of(archive, settings)
     with counted("payment", "scored") as progress:
-        done = run(source, settings, model, first, until, out, time.monotonic, progress)
+        done = run(source, settings, model, first, until, out, now_ms(), time.monotonic, progress)
     if as_json:
         typer.echo(json.dumps(done))
         return
@@ -191,18 +191,21 @@ def evaluate(
     require_evaluation_extra()
     from training.archive_command import archive_of
     from training.evaluate_command import SEEN_IN_TRAINING, run
+    from training.labels import ahead_note
     from training.measured import weeks_lines
 
     settings = load()
     source = archive_of(archive, settings)
     with counted("partition", "replayed") as progress:
-        told = run(source, settings, model, first, until, out, alert_budget, progress)
+        told = run(source, settings, model, first, until, out, alert_budget, now_ms(), progress)
     if as_json:
         typer.echo(json.dumps(told))
         return
     typer.echo("\n".join(weeks_lines(told)))
     if told["seen_in_training"]:
         typer.echo(SEEN_IN_TRAINING)
+    if told["archive"]["stamped_ahead"]:
+        typer.echo(ahead_note(told["archive"]["stamped_ahead"]))
     if out is not None:
         typer.echo(f"Look at {out}/report.html")
 

@@ -24,6 +24,7 @@ from tests import profile_reference
 from tests.bundles import make_bundle
 from tests.judged_past import DAY_MS, FIRST_DAY, Past, Payment, label_of, payment_of, random_past, score_of
 from tests.profile_archives import SCORES, TOPICS, archive_past
+from tests.wanted import NOW_MS
 from training.archive import Kind, open_archive
 from training.archive_records import Records
 from training.backtest import Range, backtest
@@ -69,7 +70,7 @@ def test_the_figures_of_a_week_are_those_of_its_evaluation(redis_url: str, group
     archive_past(archived(past), archive)
     begin, end = datetime.fromtimestamp(FIRST_DAY * 86_400, UTC).date(), day_date(LAST_DAY + 1)
     network = load_bundle(make_bundle(tmp_path / "network", "baseline"))
-    backtest(archive, TOPICS, SCORES, network, Range(begin, end), tmp_path / "scores.parquet")
+    backtest(archive, TOPICS, SCORES, network, Range(begin, end), tmp_path / "scores.parquet", NOW_MS)
     rows = pq.read_table(tmp_path / "scores.parquet").to_pylist()
     threshold = float(np.quantile([row["fraud_probability"] for row in rows], 0.95)) + 1e-7  # none is so near
     bundle = make_bundle(tmp_path / "bundle", "baseline", threshold=threshold)

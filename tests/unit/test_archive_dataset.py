@@ -27,6 +27,7 @@ from tests.wanted import WANTED as BASE  # noqa: E402
 from training.archive import open_archive  # noqa: E402
 from training.archive_dataset import Made, Wanted, dataset_of  # noqa: E402
 from training.columns import TrainingDataError  # noqa: E402
+from training.periods import PeriodError  # noqa: E402
 from training.profiles import open_profiles  # noqa: E402
 
 BEGIN = date(2026, 2, 20)
@@ -150,3 +151,9 @@ def test_honest_training_windows_are_sampled_and_stand_for_all_of_them(past: Pat
 def test_an_archive_that_cannot_be_learned_from_says_so(past: Past, message: str, tmp_path: Path) -> None:
     with pytest.raises(TrainingDataError, match=message):
         made(replace(past, labels=[]), tmp_path)
+
+
+def test_no_label_is_known_that_lands_later_than_the_clock_says(past: Past, tmp_path: Path) -> None:
+    now_ms = day_number(date(2026, 4, 1)) * DAY_MS
+    with pytest.raises(PeriodError, match="give 2026-03-25 or earlier"):
+        made(past, tmp_path, replace(WANTED, now_ms=now_ms))

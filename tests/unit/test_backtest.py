@@ -26,6 +26,7 @@ from tests.bundles import make_bundle  # noqa: E402
 from tests.profile_archives import SCORES, TOPICS, archive_past, archive_scores  # noqa: E402
 from tests.profile_reference import Past, Payment, random_past  # noqa: E402
 from tests.unit.test_microbatch import MemoryStore, score  # noqa: E402
+from tests.wanted import NOW_MS  # noqa: E402
 from training.archive import open_archive  # noqa: E402
 from training.backtest import BacktestError, Range, backtest  # noqa: E402
 from training.profiles import open_profiles  # noqa: E402
@@ -83,7 +84,7 @@ def test_the_past_is_scored_as_the_scorer_scored_it(past: Past, tmp_path: Path) 
     archive, bundle = open_archive(str(tmp_path / "archive")), load_bundle(starter("default"))
     archive_past(past, archive)
 
-    done = backtest(archive, TOPICS, SCORES, bundle, RANGE, tmp_path / "scores.parquet")
+    done = backtest(archive, TOPICS, SCORES, bundle, RANGE, tmp_path / "scores.parquet", NOW_MS)
 
     live = served(list(past.payments), bundle)
     rows = pq.read_table(tmp_path / "scores.parquet").to_pylist()
@@ -107,7 +108,7 @@ def test_what_is_known_of_the_truth_stands_beside_the_score(past: Past, tmp_path
     archive, bundle = open_archive(str(tmp_path / "archive")), load_bundle(starter("baseline"))
     archive_past(past, archive)
 
-    done = backtest(archive, TOPICS, SCORES, bundle, RANGE, tmp_path / "scores.parquet")
+    done = backtest(archive, TOPICS, SCORES, bundle, RANGE, tmp_path / "scores.parquet", NOW_MS)
 
     rows = pq.read_table(tmp_path / "scores.parquet").to_pylist()
     for row in rows:
@@ -135,7 +136,7 @@ def test_a_model_that_reads_profiles_gets_those_of_each_day(past: Past, tmp_path
     bundle = load_bundle(make_bundle(tmp_path / "bundle", "context"))
     archive_past(past, archive)
 
-    backtest(archive, TOPICS, SCORES, bundle, RANGE, tmp_path / "scores.parquet")
+    backtest(archive, TOPICS, SCORES, bundle, RANGE, tmp_path / "scores.parquet", NOW_MS)
 
     [replayed] = replay_partition(
         archive, "transactions", 0, sequence_length=10, max_age_ms=bundle.spec.window_max_age_ms, columns=("offset",)
@@ -164,13 +165,13 @@ def test_the_day_of_an_archived_score_counts_and_else_the_rule(past: Past, tmp_p
     archive = open_archive(str(tmp_path / "archive"))
     bundle = load_bundle(make_bundle(tmp_path / "bundle", "context"))
     archive_past(past, archive)
-    backtest(archive, TOPICS, SCORES, bundle, RANGE, tmp_path / "rule.parquet")
+    backtest(archive, TOPICS, SCORES, bundle, RANGE, tmp_path / "rule.parquet", NOW_MS)
     payments = [payment for payment in past.payments if inside(payment)]
     scored = payments[: len(payments) // 2]
     of_day = date(2026, 3, 1)
     archive_scores(archive, [(payment, of_day) for payment in scored], bundle.spec.model_version)
 
-    done = backtest(archive, TOPICS, SCORES, bundle, RANGE, tmp_path / "archived.parquet")
+    done = backtest(archive, TOPICS, SCORES, bundle, RANGE, tmp_path / "archived.parquet", NOW_MS)
 
     assert done.profile_days_archived == len(scored)
     assert done.profile_days_by_rule == len(payments) - len(scored)
@@ -185,12 +186,11 @@ def test_a_range_without_an_event_leaves_the_file_that_was_there(past: Past, tmp
     archive, out = open_archive(str(tmp_path / "archive")), tmp_path / "scores.parquet"
     archive_past(past, archive)
     out.write_bytes(b"before")
+    nothing = Range(date(2020, 1, 1), date(2020, 1, 2))
     with pytest.raises(
         BacktestError, match="no event from 2020-01-01 to 2020-01-02: its files are of what arrived from 2026-"
     ):
-        backtest(
-            archive, TOPICS, SCORES, load_bundle(starter("baseline")), Range(date(2020, 1, 1), date(2020, 1, 2)), out
-        )
+        backtest(archive, TOPICS, SCORES, load_bundle(starter("baseline")), nothing, out, NOW_MS)
     assert out.read_bytes() == b"before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["archive", "scores.parquet"]
 
@@ -200,7 +200,7 @@ def test_a_place_that_cannot_be_written_is_named(past: Past, tmp_path: Path) -> 
     archive_past(past, archive)
     out = tmp_path / "nowhere" / "scores.parquet"
     with pytest.raises(BacktestError, match=r"nowhere/scores\.parquet cannot be written"):
-        backtest(archive, TOPICS, SCORES, load_bundle(starter("baseline")), RANGE, out)
+        backtest(archive, TOPICS, SCORES, load_bundle(starter("baseline")), RANGE, out, NOW_MS)
 
 
 def test_the_command_says_what_it_scored(past: Past, tmp_path: Path) -> None:

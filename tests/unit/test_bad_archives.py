@@ -17,7 +17,7 @@ from models.bundle import load_bundle  # noqa: E402
 from tests.bundles import make_bundle  # noqa: E402
 from tests.profile_archives import SCORES, TOPICS, archive_past  # noqa: E402
 from tests.profile_reference import Past, Payment, random_past  # noqa: E402
-from tests.wanted import WANTED  # noqa: E402
+from tests.wanted import NOW_MS, WANTED  # noqa: E402
 from training.archive import ArchiveError, open_archive  # noqa: E402
 from training.archive_dataset import Made, dataset_of  # noqa: E402
 from training.backtest import Backtested, Range, backtest  # noqa: E402
@@ -47,7 +47,7 @@ def backtested(directory: Path) -> Backtested:
     if not bundle.exists():
         make_bundle(bundle, "context")
     archive = open_archive(str(directory / "archive"))
-    return backtest(archive, TOPICS, SCORES, load_bundle(bundle), RANGE, directory / "scores.parquet")
+    return backtest(archive, TOPICS, SCORES, load_bundle(bundle), RANGE, directory / "scores.parquet", NOW_MS)
 
 
 def archive_of(past: Past, directory: Path) -> Path:

@@ -20,6 +20,7 @@ from stream.errors import TenfoldError  # noqa: E402
 from tests.bundles import make_bundle  # noqa: E402
 from tests.profile_archives import SCORES, TOPICS, archive_past  # noqa: E402
 from tests.profile_reference import Past, random_past  # noqa: E402
+from tests.wanted import NOW_MS  # noqa: E402
 from training.archive import open_archive  # noqa: E402
 from training.archive_dataset import Wanted, part_of_range  # noqa: E402
 from training.backtest import Range, backtest  # noqa: E402
@@ -61,7 +62,7 @@ def test_a_bundle_is_judged_by_the_scores_that_backtest_gives(
     assert ran.exit_code == 0, ran.output
     told = json.loads(ran.stdout)
     scores = tmp_path / "scores.parquet"
-    backtest(open_archive(archive), TOPICS, SCORES, load_bundle(bundle), RANGE, scores)
+    backtest(open_archive(archive), TOPICS, SCORES, load_bundle(bundle), RANGE, scores, NOW_MS)
     rows = pq.read_table(scores).to_pylist()
     counting = counted_once(past)
     firsts = [row for row in rows if row["source_offset"] in counting]
@@ -108,7 +109,7 @@ def test_the_table_by_week_is_printed_and_days_of_the_training_are_said(archive:
 def test_a_cards_frauds_are_known_since_their_labels_landed(past: Past, archive: str) -> None:
     begin_ms, end_ms = RANGE.bounds_ms
     with open_labels(open_archive(archive), TOPICS) as labels:
-        extent = labels.extent()
+        extent = labels.extent(NOW_MS)
         assert extent is not None
         found = labels.frauds(begin_ms, end_ms, extent.known_ms)
     expected = []
@@ -140,6 +141,7 @@ def test_cards_that_are_known_from_before_the_range_are_left_out(past: Past, arc
         honest_per_fraud=1,
         seed=1,
         split="time",
+        now_ms=NOW_MS,
     )
     made = part_of_range(open_archive(archive), TOPICS, SCORES, wanted, tmp_path)
     assert len(made.windows) == len(counted_once(past))

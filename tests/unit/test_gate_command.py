@@ -28,6 +28,7 @@ from stream.errors import TenfoldError
 from stream.settings import load
 from tests.bundles import bundle_spec, make_bundle
 from tests.simulated_archive import TOPICS, put_simulated
+from tests.wanted import NOW_MS
 from training.archive import open_archive
 from training.gate_command import held_out, promote_if_better
 
@@ -211,7 +212,7 @@ def test_held_out_are_days_that_neither_has_learned_from(
         Bundle(Path(name), bundle_spec(model_version=name, trained_to=trained_to), metrics)
         for name, metrics in (("one", champion), ("other", challenger))
     ]
-    begin, until, notes = held_out(open_archive(archive), TOPICS, *pair)
+    begin, until, notes = held_out(open_archive(archive), TOPICS, *pair, NOW_MS)
 
     assert begin == date.fromisoformat(f"2025-{first}")
     assert until == FIRST + timedelta(days=DAYS)
@@ -270,3 +271,12 @@ def test_a_nightly_job_leaves_a_model_that_is_only_as_good_where_it_is(root: Pat
     assert store.named("champion") == "good"
     assert "twin: not better than good (tenfold train --promote-if-better)" in models("list").stdout
     assert len(told) == 1
+
+
+def test_labels_that_land_later_than_the_clock_says_are_not_known_and_that_is_noted(root: Path, archive: str) -> None:
+    now = datetime(2025, 2, 8, tzinfo=UTC)  # what is archived goes on
+    decided = promote_if_better(Store(root, now=lambda: now), load(), archive, "twin", [].append)
+
+    assert decided.comparison is not None
+    assert decided.comparison.last_day == date(2025, 1, 31)
+    assert "with a Kafka timestamp later than the clock" in decided.comparison.notes[-1]

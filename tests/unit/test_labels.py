@@ -14,8 +14,10 @@ pytest.importorskip("duckdb", reason="needs the archive extra")
 from models.hashing import transaction_hash  # noqa: E402
 from tests.profile_archives import TOPICS, archive_past  # noqa: E402
 from tests.profile_reference import Label, Past, Payment, random_past  # noqa: E402
+from tests.wanted import NOW_MS  # noqa: E402
 from training.archive import ArchiveError, open_archive  # noqa: E402
 from training.labels import Extent, Summary, open_labels  # noqa: E402
+from training.periods import PeriodError, labelled_days  # noqa: E402
 
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 BEGIN = date(2026, 2, 20)
@@ -79,8 +81,9 @@ def test_what_is_of_no_use_is_counted(tmp_path: Path) -> None:
             labels_of_unknown=len(known.get("nobody-knows", [])),
             labels_too_late=len(past.labels) - count,
             days_without_transactions=max(days) - min(days) + 1 - len(days),
+            stamped_ahead=sum(each.arrived_at > by_ms for each in [*past.payments, *past.labels]),
         )
-        assert labels.extent() == Extent(
+        assert labels.extent(NOW_MS) == Extent(
             min(payment.created_at for payment in past.payments),
             max(payment.created_at for payment in past.payments),
             max(each.arrived_at for each in [*past.payments, *past.labels]),
@@ -106,16 +109,39 @@ def test_of_a_transaction_id_seen_twice_all_but_the_first_row_are_repeats(tmp_pa
 
 def test_an_archive_without_anything_has_no_extent_and_nothing_is_a_fraud(tmp_path: Path) -> None:
     with open_labels(open_archive(str(tmp_path)), TOPICS) as labels:
-        assert labels.extent() is None
+        assert labels.extent(NOW_MS) is None
         assert labels.as_of(0).frauds(np.array([1, 2], np.uint64)).tolist() == [False, False]
-        assert labels.summary(0) == Summary(0, 0, 0, 0, 0, 0, 0, 0)
+        assert labels.summary(0) == Summary(0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 def test_an_archive_without_labels_reaches_as_far_as_its_transactions(tmp_path: Path) -> None:
     archive = open_archive(str(tmp_path))
     archive_past(Past([Payment(0, "t", "u", None, 1.0, 5 * HOUR_MS, 6 * HOUR_MS)], [], "UTC", 7), archive)
     with open_labels(archive, TOPICS) as labels:
-        assert labels.extent() == Extent(5 * HOUR_MS, 5 * HOUR_MS, 6 * HOUR_MS)
+        assert labels.extent(NOW_MS) == Extent(5 * HOUR_MS, 5 * HOUR_MS, 6 * HOUR_MS)
+
+
+def test_one_record_of_a_clock_that_is_ahead_does_not_end_the_label_delay(tmp_path: Path) -> None:
+    archive = open_archive(str(tmp_path))
+    last, now_ms = 40 * DAY_MS, 40 * DAY_MS + HOUR_MS
+    payments = [Payment(0, "t", "u", None, 1.0, last, last), Payment(1, "v", "u", None, 1.0, last, 85 * DAY_MS)]
+    archive_past(Past(payments, [], "UTC", 7), archive)
+    with open_labels(archive, TOPICS) as labels:
+        extent = labels.extent(now_ms)
+        assert extent == Extent(last, last, now_ms)
+        assert labels.summary(extent.known_ms).stamped_ahead == 1
+    _, end = labelled_days(extent, first=None, until=None, label_delay_days=7)
+    assert end == 33
+
+
+def test_an_archive_later_than_the_clock_is_told(tmp_path: Path) -> None:
+    archive = open_archive(str(tmp_path))
+    archive_past(Past([Payment(0, "t", "u", None, 1.0, 40 * DAY_MS, 40 * DAY_MS)], [], "UTC", 7), archive)
+    with open_labels(archive, TOPICS) as labels:
+        extent = labels.extent(30 * DAY_MS)
+    assert extent is not None
+    with pytest.raises(PeriodError, match=r"of 1970-02-10T00:00.*, and it is 1970-01-31T00:00.* now"):
+        labelled_days(extent, first=None, until=None, label_delay_days=7)
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
