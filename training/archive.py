@@ -8,7 +8,7 @@ order of offset. Files may overlap; whoever reads drops what he has seen (:mod:`
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 from functools import cached_property
@@ -154,6 +154,20 @@ class Archive:
     def url(self, path: str) -> str:
         """Return a path as a person or another program takes it."""
         return str(self.full(path) if self.is_local else self.fs.unstrip_protocol(self.full(path)))
+
+    def beside(self, name: str, option: str = "--to") -> "Archive":
+        """Return the place beside the archive for what is made of it.
+
+        Raises:
+            UsageError: nothing is beside a whole bucket; the message names the option that says where.
+        """
+        above, slash, _ = self.root.rpartition("/")
+        if not slash:
+            raise UsageError(
+                f"{self.url('').rstrip('/') or '/'} is all there is at that place, so that {name} cannot be beside "
+                f"it: give {option} a place"
+            )
+        return replace(self, root=f"{above}/{name}")
 
     def files(self, topic: str, *, since: date | None = None, until: date | None = None) -> list[FileName]:
         """Return the files of a topic whose day is in ``[since, until)``, by day, partition and offset.

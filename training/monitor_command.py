@@ -46,11 +46,11 @@ def table_of(to: str | None, settings: Settings) -> Archive:
 
     Raises:
         training.archive.ArchiveError: there is no such place, or neither is given.
+        UsageError: nothing is beside the archive.
     """
     if to:
         return open_archive(to)
-    archive = open_archive(url_of(None, settings))
-    return Archive(archive.fs, f"{archive.root.rpartition('/')[0] or '.'}/quality")
+    return open_archive(url_of(None, settings)).beside("quality")
 
 
 def monitor_config(settings: Settings) -> dict[str, object]:

@@ -121,9 +121,9 @@ def read_table(place: Archive, definition: ProfileDefinition, day: date) -> Stor
     return StoredTable(day, hashlib.sha256(raw).hexdigest()[:16], rows, generation)
 
 
-def tables_beside(archive: Archive) -> Archive:
-    """Return the root where tables are put unless told otherwise."""
-    return Archive(archive.fs, f"{archive.root.rpartition('/')[0] or '.'}/profiles", archive.pseudonyms)
+def tables_beside(archive: Archive, option: str = "--to") -> Archive:
+    """Return the root where tables are put unless told otherwise; see :meth:`training.archive.Archive.beside`."""
+    return archive.beside("profiles", option)
 
 
 def tables_for(given: str | None, archive: Archive) -> Archive:
@@ -131,10 +131,11 @@ def tables_for(given: str | None, archive: Archive) -> Archive:
 
     Raises:
         NoTablesError: what was given is not there.
+        UsageError: nothing was given, and nothing is beside the archive.
         training.archive.ArchiveError: there is no place of that URL.
     """
     if given is None:
-        return tables_beside(archive)
+        return tables_beside(archive, "--profiles")
     place = open_archive(given, archive.pseudonyms)
     if not place.fs.exists(place.root):
         raise NoTablesError(f"there is no {given}: give --profiles the place where `tenfold profiles` puts tables")

@@ -9,13 +9,18 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream.errors import UsageError
+from stream.settings import Settings
 from tests.archives import DAY, PLACES, empty_archive, put, transactions
 from training.archive import IMPORT, SCHEMAS, Archive, ArchiveError, FileName, Kind, open_archive, partitions
 from training.archive_reader import read_partition
 from training.archive_sql import connect, relation_sql
+from training.monitor_command import table_of
+from training.profiles_table import tables_beside, tables_for
 
 Place = tuple[str, int]  # topic id, offset
 
@@ -58,6 +63,25 @@ def test_an_archive_that_is_not_there_is_empty(archive: Archive) -> None:
     assert archive.files("transactions") == []
     assert read(archive) == []
     assert in_sql(archive) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "tables"),
+    [("/archive", "/profiles"), ("/srv/archive/", "/srv/profiles"), ("memory://bucket/archive", "/bucket/profiles")],
+)
+def test_what_is_made_of_an_archive_is_put_and_looked_for_beside_it(url: str, tables: str) -> None:
+    archive = open_archive(url)
+    assert tables_beside(archive).root == tables_for(None, archive).root == tables
+    monitored = table_of(None, Settings(model="m", archive=url))
+    assert monitored.root == tables.replace("profiles", "quality")
+
+
+def test_nothing_is_beside_a_whole_bucket_or_disk() -> None:
+    for archive in (Archive(MemoryFileSystem(), "bucket"), open_archive("/")):
+        with pytest.raises(UsageError, match="so that profiles cannot be beside it: give --to a place"):
+            tables_beside(archive)
+        with pytest.raises(UsageError, match="give --profiles a place"):
+            tables_for(None, archive)
 
 
 def test_rows_come_back_as_they_were(archive: Archive) -> None:
