@@ -146,9 +146,17 @@ def run(
 
 
 def _count(connection: duckdb.DuckDBPyConnection, imported: Imported) -> None:
-    counts = "count(*), count(merchant_id), count(*) FILTER (is_vpn), count(*) FILTER (is_fraud)"
-    *counted, first, last = _one(connection, f"SELECT {counts}, min(created_at), max(created_at) FROM staging")  # noqa: S608 - ours
-    imported.transactions, imported.with_merchant, imported.over_vpn, imported.frauds = counted
+    counts = {
+        "transactions": "count(*)",
+        "repeated_transactions": "count(*) - count(DISTINCT transaction_id)",
+        "with_merchant": "count(merchant_id)",
+        "over_vpn": "count(*) FILTER (is_vpn)",
+        "frauds": "count(*) FILTER (is_fraud)",
+    }
+    selected = ", ".join([*counts.values(), "min(created_at)", "max(created_at)"])
+    *counted, first, last = _one(connection, f"SELECT {selected} FROM staging")  # noqa: S608 - ours
+    for name, count in zip(counts, counted, strict=True):
+        setattr(imported, name, count)
     if imported.transactions:
         imported.first, imported.last = timestamp(first), timestamp(last)
 

@@ -60,6 +60,7 @@ class Imported:
     """What became of the rows."""
 
     transactions: int = 0
+    repeated_transactions: int = 0  # among them; their ids were there before
     with_merchant: int = 0
     over_vpn: int = 0
     frauds: int = 0

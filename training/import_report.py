@@ -19,6 +19,9 @@ def summary_lines(imported: Imported, to: str, columns: Mapping[str, str]) -> li
         f"{imported.with_merchant:,} with a merchant_id, {imported.over_vpn:,} with is_vpn",
         f"{imported.frauds:,} of them frauds, {labels}; {files} in {to}",
     ]
+    if imported.repeated_transactions:
+        repeated = count_of(imported.repeated_transactions, "payment")
+        lines.append(f"{repeated} of an id that is there before: the first of each counts")
     refused = sum(imported.refused.values())
     if refused:
         lines.append(f"{count_of(refused, 'row')} refused:")

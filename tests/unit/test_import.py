@@ -410,6 +410,16 @@ def test_numbers_that_a_tool_made_floats_are_ids_all_the_same(tmp_path: Path) ->
     assert result.refused.total() == 1
 
 
+def test_ids_that_repeat_are_told(tmp_path: Path) -> None:
+    file = written(tmp_path / "a.csv", [given(), given(amount=2), given(transaction_id="other")])
+    result = imported(tmp_path / "archive", file, file)
+
+    assert lines_of(result)[3:] == ["4 payments of an id that is there before: the first of each counts"]
+    assert (result.as_dict()["transactions"], result.as_dict()["repeated_transactions"]) == (6, 4)
+    unrepeated = imported(tmp_path / "other", written(tmp_path / "b.csv", [given()]))
+    assert len(lines_of(unrepeated)) == 3
+
+
 def test_the_same_import_again_changes_nothing_and_completes_what_was_interrupted(tmp_path: Path) -> None:
     rows = [given(transaction_id=str(number), created_at=f"2026-01-{number:02d} 12:00:00") for number in range(1, 29)]
     file = written(tmp_path / "a.csv", rows)
