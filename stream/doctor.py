@@ -25,8 +25,8 @@ from stream.doctor_topics import Topic
 from stream.kafka_token import NoTokenError
 from stream.members import count_members
 from stream.plurals import count_of
-from stream.redis_client import RedisAwayError
-from stream.settings import Settings, mask_url
+from stream.redis_client import RedisAwayError, why_unusable
+from stream.settings import Settings
 from stream.window_store import WindowStore, open_store
 
 _MARKS = {Severity.OK: "ok", Severity.NOTE: "note", Severity.WARNING: "WARNING", Severity.ERROR: "ERROR"}
@@ -109,9 +109,10 @@ def _look_at_redis(
         store = open_store(settings, spec.sequence_length if spec else SEQUENCE_LENGTH)
         store.ping()
     except (RedisAwayError, redis.RedisError) as failed:
-        url = mask_url(settings.redis_url.get_secret_value())
-        return None, [error("redis-away", f"Redis at {url}: {failed}", "start it, or set TENFOLD_REDIS_URL")]
+        cause = failed.__cause__ if isinstance(failed, RedisAwayError) else failed
+        return None, [error("redis-away", *why_unusable(settings, cause or failed))]
     findings = checked("Redis", lambda: doctor_redis.check_redis(store.client, settings, users))
+    findings += checked("writing to Redis", lambda: doctor_redis.check_rights(store.client, settings))
     return store, findings + checked("Redis' clock", lambda: doctor_redis.check_clock(store.client))
 
 

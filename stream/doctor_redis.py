@@ -2,7 +2,8 @@
 
 import shlex
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,10 +13,13 @@ from redis.connection import parse_url
 
 from stream.doctor_finding import Finding, error, note, ok, warning
 from stream.plurals import count_of
-from stream.redis_client import Client, is_cluster_as_one_server, primaries
+from stream.redis_client import Client, is_cluster_as_one_server, owner, primaries, round_trip, run_script
+from stream.redis_cluster import Command
 from stream.settings import Settings
 
 WINDOW_BYTES = 529  # of Redis' memory: a full window, its key and their overhead (docs/capacity.md)
+_SET_NOTHING = "return redis.call('SET', KEYS[1], '', 'XX')"
+_NO_RIGHT = "user executing the script"  # how a script's command is refused
 _PINGS = 200
 _SLOW_MS = 5.0  # for half of the round trips: a micro-batch makes two
 _SKEW_S = 1.0
@@ -40,6 +44,39 @@ def check_redis(client: Client, settings: Settings, users: int | None) -> Iterat
             "Redis is a cluster, and asked as one server",
             "begin TENFOLD_REDIS_URL with redis+cluster://",
         )
+
+
+def check_rights(client: Client, settings: Settings) -> Iterator[Finding]:
+    """Yield whether the account may do what the scorer does, by trying it on a key that is not there.
+
+    Nothing is written: ``SET`` with ``XX`` and all that removes find nothing to change.
+
+    Raises:
+        redis.RedisError: one of the commands fails for want of something else than a right.
+    """
+    key = f"tenfold:{{{settings.group_id}:{settings.input_topic}:0}}:doctor".encode()
+    commands: list[Command] = [("MGET", key), ("SMEMBERS", key), ("SREM", key, "x"), ("UNLINK", key)]
+    tries: list[tuple[str, Callable[[], object]]] = [
+        *((str(command[0]), partial(round_trip, client, [command])) for command in commands),
+        ("SCAN", lambda: owner(client, key).scan(match=key, count=1)),
+        ("EVALSHA, and SET in its script", lambda: run_script(client, _SET_NOTHING, [(1, key)])),
+    ]
+    refused = False
+    for name, attempt in tries:
+        try:
+            attempt()
+        except redis.ResponseError as failed:
+            if not isinstance(failed, redis.exceptions.NoPermissionError) and _NO_RIGHT not in str(failed):
+                raise
+            refused = True
+            keys = key.decode().removesuffix("doctor") + "*"
+            yield error(
+                "no-right",
+                f"this account may not use {name} of Redis on {keys} ({failed})",
+                "allow it: +@read +@write +@scripting +@connection on ~tenfold:*",
+            )
+    if not refused:
+        yield ok("may-use-redis", "windows can be read and written in Redis")
 
 
 def judge_server(info: Mapping[str, Any], settings: Settings) -> Iterator[Finding]:

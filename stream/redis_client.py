@@ -13,7 +13,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.cluster import REDIS_ALLOWED_KEYS, ClusterNode
 from redis.connection import parse_url
-from redis.exceptions import NoScriptError
+from redis.exceptions import AuthenticationError, ClusterDownError, NoScriptError, ResponseError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -28,7 +28,25 @@ _SENTINELS = "sentinel_"  # options that begin so are for the connections to Sen
 
 
 class RedisAwayError(TenfoldError):
-    """Redis does not answer."""
+    """Redis does not answer, or refuses this client."""
+
+
+def refuses(error: BaseException) -> bool:
+    """Return whether Redis did answer, and will not have this client: its password, user, rights or database."""
+    return isinstance(error, AuthenticationError | ResponseError) and not isinstance(error, ClusterDownError)
+
+
+def why_unusable(settings: Settings, error: BaseException) -> tuple[str, str]:
+    """Return what is wrong with Redis, by an error of its client, and what to do."""
+    url = settings.redis_url.get_secret_value()
+    place = f"Redis at {mask_url(url)}"
+    if refuses(error):
+        to_do = (
+            "look at TENFOLD_REDIS__USERNAME, TENFOLD_REDIS__PASSWORD, the database in TENFOLD_REDIS_URL, and rights"
+        )
+        return f"{place} refuses this client ({error})", to_do
+    over_tls = "; rediss:// is for a port that speaks TLS" if url.startswith("rediss") else ""
+    return f"{place} does not answer ({error})", f"start it, or set TENFOLD_REDIS_URL{over_tls}"
 
 
 def connect(settings: Settings) -> Client:
@@ -38,15 +56,12 @@ def connect(settings: Settings) -> Client:
         RedisAwayError: it is a cluster, and none of its nodes says who has what.
         SettingsError: an option is none of redis-py's, or not as redis-py takes it.
     """
-    url = settings.redis_url.get_secret_value()
     try:
-        return open_redis(split_redis_url(url), settings.redis)
+        return open_redis(split_redis_url(settings.redis_url.get_secret_value()), settings.redis)
     except (TypeError, ValueError) as error:
         raise SettingsError(f"TENFOLD_REDIS__… or TENFOLD_REDIS_URL is refused by redis-py: {error}") from None
     except redis.RedisError as error:
-        raise RedisAwayError(
-            f"Redis at {mask_url(url)} does not answer ({error}): start it, or set TENFOLD_REDIS_URL"
-        ) from None
+        raise RedisAwayError(": ".join(why_unusable(settings, error))) from error
 
 
 def open_redis(place: RedisUrl, given: Mapping[str, Any]) -> Client:

@@ -35,7 +35,7 @@ from stream.outage import Outage
 from stream.periodic import look_every
 from stream.pipeline import Pipeline
 from stream.publisher import open_publisher
-from stream.redis_client import Client, is_cluster_as_one_server, ping
+from stream.redis_client import Client, is_cluster_as_one_server, ping, why_unusable
 from stream.score_log import EVERY_S as SCORED_EVERY_S
 from stream.score_log import ScoreLog
 from stream.service import ClientLostError, Service
@@ -254,7 +254,6 @@ def _check_shadow_topic(settings: Settings) -> None:
 
 
 def _check_redis(client: Client, settings: Settings) -> None:
-    url = mask_url(settings.redis_url.get_secret_value())
     try:
         ping(client)
         if settings.allow_eviction:  # then not asked either: not every service lets its clients ask
@@ -263,9 +262,10 @@ def _check_redis(client: Client, settings: Settings) -> None:
         if is_cluster_as_one_server(client):  # with one shard it works
             log.warning("Redis is a cluster, and asked as one server: begin TENFOLD_REDIS_URL with redis+cluster://")
     except redis.RedisError as error:
-        raise StartError(f"Redis at {url} does not answer ({error}): start it, or set TENFOLD_REDIS_URL") from None
+        raise StartError(": ".join(why_unusable(settings, error))) from None
 
     if evicting:
+        url = mask_url(settings.redis_url.get_secret_value())
         raise StartError(
             f"Redis at {url} has maxmemory-policy {evicting}: it would drop windows without a word when its memory is "
             "full. Set it to noeviction, or accept wrong scores with TENFOLD_ALLOW_EVICTION=true"

@@ -44,6 +44,7 @@ _OWNED_KAFKA_PROPERTIES = {
     "enable.partition.eof": None,
     "isolation.level": None,
     "partition.assignment.strategy": None,
+    "group.protocol": None,  # that of KIP-848 has the broker assign, and knows nothing of session.timeout.ms
 }
 
 #: redis-py's options that would change what its answers mean, or whose they are, and why they cannot be set.

@@ -9,13 +9,16 @@ from types import FrameType
 
 @contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """Yield an event that SIGTERM and SIGINT set."""
+    """Yield an event that SIGTERM, SIGINT and, unless it is ignored (``nohup``), SIGHUP set."""
     stop = threading.Event()
 
     def handle(_: int, __: FrameType | None) -> None:
         stop.set()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    asked = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        asked.append(signal.SIGHUP)  # the terminal is gone
+    before = {number: signal.signal(number, handle) for number in asked}
     try:
         yield stop
     finally:

@@ -102,6 +102,7 @@ def test_a_file_gives_settings_and_the_environment_wins(monkeypatch: pytest.Monk
         ("TENFOLD_REDIS_URL", "redis+cluster://a:b", "TENFOLD_REDIS_URL: has an address that is not host"),
         ("TENFOLD_OUTPUT_TOPIC", "transactions", "TENFOLD_OUTPUT_TOPIC both name the topic 'transactions'"),
         ("TENFOLD_KAFKA__group.id", "x", "TENFOLD_KAFKA__group.id cannot be set: use TENFOLD_GROUP_ID"),
+        ("TENFOLD_KAFKA__GROUP_PROTOCOL", "consumer", "TENFOLD_KAFKA__group.protocol cannot be set"),
         ("TENFOLD_KAFKA__ENABLE_AUTO_COMMIT", "true", "TENFOLD_KAFKA__enable.auto.commit cannot be set"),
         ("TENFOLD_REDIS__DECODE_RESPONSES", "true", "TENFOLD_REDIS__DECODE_RESPONSES, or decode_responses behind an"),
         ("TENFOLD_REDIS__READ_FROM_REPLICAS", "true", "cannot be set: a replica may be behind, and so its marks are"),
