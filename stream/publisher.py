@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from stream.clients import TRANSACTION_TIMEOUT_MS, open_client, producer_config, transactional_config
 from stream.encode import Output
-from stream.settings import Settings
+from stream.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +79,7 @@ def open_publisher(settings: Settings, name: str, consumer: Consumer, stopping: 
 
     Raises:
         ProducerLostError: the broker does not let this producer begin.
+        SettingsError: it never will, with a transaction of that length.
     """
     if settings.delivery == "at-least-once":
         return AtLeastOncePublisher(settings, consumer, stopping)
@@ -213,6 +214,11 @@ class TransactionalPublisher:
                 call()
             except KafkaException as error:
                 cause: KafkaError = error.args[0]
+                if cause.code() == KafkaError.INVALID_TRANSACTION_TIMEOUT:  # no outage: it never ends by itself
+                    raise SettingsError(
+                        "TENFOLD_KAFKA__transaction.timeout.ms is more than the brokers' transaction.max.timeout.ms: "
+                        "set less"
+                    ) from None
                 if cause.txn_requires_abort():
                     raise
                 if cause.fatal() or not cause.retriable() or give_up():

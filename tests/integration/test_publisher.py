@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from stream.clients import consumer_config, open_client, transactional_config
 from stream.encode import Output
 from stream.publisher import NotPublishedError, TransactionalPublisher, open_publisher
-from stream.settings import Settings
+from stream.settings import Settings, SettingsError
 from tests.conftest import GivenKafka, OwnKafka
 from tests.oracle import read_topic
 from tests.topics import Topics
@@ -101,3 +101,10 @@ def test_no_name_of_a_process_is_the_second_name_of_another() -> None:
     with pytest.raises(ValueError, match="instance_id"):
         Settings(instance_id="a~2")
     assert transactional_config(Settings(group_id="g"), "a~2")["transactional.id"] == "g-a~2"
+
+
+def test_a_transaction_longer_than_the_brokers_allow_is_a_wrong_setting_and_no_outage(settings: Settings) -> None:
+    """Waiting for it would be waiting for nothing, and Kafka does answer."""
+    too_long = settings.model_copy(update={"kafka": {"transaction.timeout.ms": "2000000"}})
+    with pytest.raises(SettingsError, match=r"transaction\.max\.timeout\.ms"):
+        TransactionalPublisher(too_long, "long", lambda: False)
