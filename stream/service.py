@@ -274,9 +274,13 @@ class Service:
             return self._away is None
         self._next_probe = now + _PROBE_S
         try:
-            if self._contact.lost or self._count_again or not self._partition_count:
+            # while nothing is scored, too: a consumer without brokers waits for its group, and reports no error
+            if self._contact.lost or self._count_again or not self._partition_count or not self._assignment.ready:
                 topic, before = self._settings.input_topic, self._partition_count
-                count = len(self._consumer.list_topics(topic, _PROBE_S).topics[topic].partitions)
+                found = self._consumer.list_topics(topic, _PROBE_S)
+                if not found.brokers:  # this very answer makes librdkafka forget them: see _look_for_kafka
+                    raise KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN, "Kafka names no broker yet"))
+                count = len(found.topics[topic].partitions)
                 self._partition_count = note_partitions(topic, before, count, self._metrics)
                 self._contact.lost = self._count_again = False
             wanting = self._assignment.held_up or not self._partition_count
@@ -318,7 +322,8 @@ class Service:
         """Find out whether Kafka is away, or this consumer is lost.
 
         A broker that is just starting may answer with metadata without brokers; then librdkafka forgets the ones that
-        it knew, and never connects again (librdkafka issue 5301, seen with 2.16 in one of twelve restarts).
+        it knew, and never connects again (librdkafka issue 5301, seen with 2.16 in one of twelve restarts). It does not
+        always call that an error: the consumer may only lose its partitions, and wait for its group for ever.
         """
         self._lost_at = min(self._lost_at, now + _LOST_S)
         if now >= self._lost_at:

@@ -172,6 +172,35 @@ def lose_consumer(die: Die) -> None:  # noqa: ARG001 -- nobody dies of it
     scorer.Consumer = Consumer
 
 
+def leave_unheard(die: Die) -> None:  # noqa: ARG001 -- nobody dies of it
+    """The first consumer loses its partitions and its brokers, of which no error tells, nor a question unanswered."""
+    consumers = itertools.count(1)
+
+    class Consumer(confluent_kafka.Consumer):
+        def __init__(self, config: dict[str, Any]) -> None:
+            super().__init__(config)
+            self.first, self.taken = next(consumers) == 1, 0
+
+        @property
+        def lost(self) -> bool:
+            return self.first and self.taken > 300
+
+        def consume(self, *args: Any) -> Any:
+            messages = super().consume(*args)
+            self.taken += len(messages)
+            if self.lost:
+                self.unsubscribe()
+            return messages
+
+        def list_topics(self, *args: Any, **options: Any) -> Any:
+            found = super().list_topics(*args, **options)
+            if self.lost:
+                found.brokers.clear()
+            return found
+
+    scorer.Consumer = Consumer
+
+
 POINTS: dict[str, Callable[[Die], None]] = {
     stop.__name__.replace("_", "-"): stop
     for stop in (
@@ -185,6 +214,7 @@ POINTS: dict[str, Callable[[Die], None]] = {
         catching_up,
         new_epoch,
         lose_consumer,
+        leave_unheard,
     )
 }
 

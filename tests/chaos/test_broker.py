@@ -59,10 +59,13 @@ def test_the_broker_is_restarted_and_killed(own: Deployment, own_kafka: OwnKafka
     judged(bundle, own, 10_000)
 
 
-def test_a_consumer_that_finds_no_broker_any_more_is_replaced(deployment: Deployment, bundle: LoadedBundle) -> None:
-    """Without it the process would wait out its limit with Kafka up, and end."""
+@pytest.mark.parametrize("point", ["lose-consumer", "leave-unheard"])
+def test_a_consumer_that_finds_no_broker_any_more_is_replaced(
+    deployment: Deployment, bundle: LoadedBundle, point: str
+) -> None:
+    """Without it the process would wait out its limit with Kafka up, and end; or wait for its group without any end."""
     produce(deployment.bootstrap, deployment.input_topic, traffic(2_000, users=300, seed=1))
-    scorer = StoppingScorer(deployment, "lose-consumer")
+    scorer = StoppingScorer(deployment, point)
     until(lambda: "beginning anew" in scorer.log_text, 60, "it goes on with the lost consumer", scorer)
     deployment.wait_until_scored([scorer])
     assert scorer.stop() == 0
