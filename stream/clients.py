@@ -133,14 +133,15 @@ def producer_config(settings: Settings) -> dict[str, Any]:
 def transactional_config(settings: Settings, name: str) -> dict[str, Any]:
     """Return the configuration of the producer whose transactions carry scores and offsets.
 
-    ``name`` is the process's own: a producer of the same name ends the transaction that its predecessor left open.
+    ``name`` is the process's own: a producer of the same name ends the transaction that its predecessor left open. What
+    stands between group and name can be in neither: no two groups have an id in common, nor the prefix of their rights.
     """
     return {
         "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
         # the default of 100 is a tail of 100 ms whenever a transaction begins while the last one's markers are written
         "retry.backoff.ms": 5,
         **producer_config(settings),
-        "transactional.id": f"{settings.group_id}-{name}",
+        "transactional.id": f"{settings.group_id}~{name}",
     }
 
 

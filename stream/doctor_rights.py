@@ -11,7 +11,7 @@ from stream.doctor_finding import Finding, error, is_forbidden, ok
 from stream.settings import Settings
 
 _CALL_S = 30.0
-_NAME = "doctor"  # always the same, so that at most one transactional id is left in Kafka's memory
+_NAME = "~doctor"  # no process's own; always the same, so that at most one transactional id is left in Kafka's memory
 _MARK: dict[str, str | bytes | None] = {"tenfold-doctor": b"aborted"}
 
 
@@ -45,7 +45,7 @@ def check_writing(settings: Settings, topics: list[str], *, commit: bool) -> Ite
     """Yield whether scores, dead letters and, with ``commit``, offsets can be written.
 
     Each is tried in a transaction of its own, and aborted. What stays is one aborted record in partition 0 of each
-    topic, which no reader with ``read_committed`` sees, and the transactional id ``<group>-doctor``, which Kafka
+    topic, which no reader with ``read_committed`` sees, and the transactional id ``<group>~~doctor``, which Kafka
     forgets after a week. ``commit`` only for a group without members: their offsets wait for open transactions.
 
     Raises:
@@ -56,7 +56,7 @@ def check_writing(settings: Settings, topics: list[str], *, commit: bool) -> Ite
         cause = _tried(settings, partial(_write, topic=topic))
         if cause is not None:
             if cause.code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
-                its_id, prefix = f"{settings.group_id}-{_NAME}", f"{settings.group_id}-"
+                its_id, prefix = f"{settings.group_id}~{_NAME}", f"{settings.group_id}~"
                 yield _no_right(f"use the transactional id {its_id}", cause, f"Write on the prefix {prefix}")
                 return
             refused = True

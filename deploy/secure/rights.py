@@ -49,7 +49,7 @@ RIGHTS: dict[str, list[Right]] = {
         *topic(DEAD_LETTERS, WRITE),
         *topic(SHADOW_SCORES, WRITE),
         group(GROUP, READ),
-        (ResourceType.TRANSACTIONAL_ID, f"{GROUP}-", ResourcePatternType.PREFIXED, WRITE),
+        (ResourceType.TRANSACTIONAL_ID, f"{GROUP}~", ResourcePatternType.PREFIXED, WRITE),
     ],
     "archiver": [
         *topic(TRANSACTIONS, READ),

@@ -100,7 +100,7 @@ def test_no_name_of_a_process_is_the_second_name_of_another() -> None:
     """Two processes may be called a and a~2 only if a setting allows it."""
     with pytest.raises(ValueError, match="instance_id"):
         Settings(instance_id="a~2")
-    assert transactional_config(Settings(group_id="g"), "a~2")["transactional.id"] == "g-a~2"
+    assert transactional_config(Settings(group_id="g"), "a~2")["transactional.id"] == "g~a~2"
 
 
 def test_a_transaction_longer_than_the_brokers_allow_is_a_wrong_setting_and_no_outage(settings: Settings) -> None:

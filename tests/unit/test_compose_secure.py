@@ -67,7 +67,7 @@ def test_nobody_may_do_what_is_not_listed() -> None:
     assert writers["fraud-scores"] == writers["fraud-scores.shadow"] == writers["transactions.dlq"] == {"scorer"}
     assert writers["transactions"] == writers["fraud-labels"] == {"simulator", "client"}
     assert all(right[1] != "*" for rights in RIGHTS.values() for right in rights)
-    assert [right[1] for right in RIGHTS["scorer"] if right[0] == ResourceType.TRANSACTIONAL_ID] == ["tenfold-"]
+    assert [right[1] for right in RIGHTS["scorer"] if right[0] == ResourceType.TRANSACTIONAL_ID] == ["tenfold~"]
 
 
 @pytest.mark.parametrize("role", [*ROLES, ERASURE])

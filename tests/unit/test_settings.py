@@ -7,6 +7,7 @@ import pytest
 from redis.connection import parse_url
 
 from stream.clients import consumer_config, reader_config, transactional_config
+from stream.doctor_rights import _NAME
 from stream.redis_url import split_redis_url
 from stream.settings import Settings, SettingsError, load
 
@@ -240,6 +241,21 @@ def test_no_error_of_a_value_is_pydantics_own(monkeypatch: pytest.MonkeyPatch) -
 def test_an_address_may_name_its_database_as_redis_py_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENFOLD_REDIS_URL", "redis://a?db=3")
     assert parse_url(load().redis_url.get_secret_value())["db"] == 3
+
+
+def test_no_two_processes_of_any_groups_have_a_transactional_id_in_common() -> None:
+    names = ["0", "blue-0", "doctor", "blue", "blue-0-doctor", _NAME]
+    ids = [
+        transactional_config(Settings(group_id=group), each)["transactional.id"]
+        for group in ("tenfold", "tenfold-blue", "tenfold-blue-0")
+        for name in names
+        for each in (name, f"{name}~2")
+    ]
+    assert len(set(ids)) == len(ids)
+    with pytest.raises(ValueError, match="instance_id"):
+        Settings(instance_id=_NAME)
+    with pytest.raises(ValueError, match="group_id"):
+        Settings(group_id="tenfold~blue")
 
 
 def test_an_empty_model_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

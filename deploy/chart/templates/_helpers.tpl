@@ -3,7 +3,7 @@
 {{- else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" }}{{ end }}
 {{- end }}
 
-{{- /* The scorer has the release's own name, so that transactional ids read <group>-tenfold-0. */}}
+{{- /* The scorer has the release's own name, so that transactional ids read <group>~tenfold-0. */}}
 {{- define "tenfold.roleName" -}}
 {{- $name := include "tenfold.fullname" .root }}
 {{- if eq .role "scorer" }}{{ $name }}{{ else }}{{ $name }}-{{ .role }}{{ end }}
