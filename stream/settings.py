@@ -5,10 +5,8 @@ The environment wins over the file. A setting that is unknown or contradicts ano
 
 import json
 import os
-import re
 import tomllib
-from collections.abc import Collection, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import parse_qs
@@ -21,11 +19,11 @@ from stream.framing import Framing
 from stream.logs import LogFormat
 from stream.pseudonyms import Pseudonyms
 from stream.redis_url import split_redis_url
+from stream.settings_errors import explain, unknown
 
 PREFIX = "TENFOLD_"
 CONFIG_FILE = f"{PREFIX}CONFIG"
 _FOREIGN = f"{PREFIX}TEST_"  # the test suite's own addresses
-_TABLES = (f"{PREFIX}KAFKA", f"{PREFIX}REDIS")  # whose entries have two underscores before their names
 
 _TOPIC = r"^[A-Za-z0-9._-]{1,249}$"  # what Kafka accepts
 
@@ -281,92 +279,21 @@ def load(**overrides: object) -> Settings:
     Raises:
         SettingsError: a setting is unknown, cannot be used, or contradicts another.
     """
-    _refuse_unknown(os.environ)
+    environ = {name: value for name, value in os.environ.items() if not name.upper().startswith(_FOREIGN)}
+    wrong = unknown(environ, Settings, [CONFIG_FILE])
+    if wrong:
+        raise SettingsError(wrong)
     config_file = os.environ.get(CONFIG_FILE)
     if config_file and not Path(config_file).is_file():
         raise SettingsError(f"{CONFIG_FILE} names {config_file}, which is not a file")
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        raise SettingsError("\n".join(_explain(problem, config_file) for problem in error.errors())) from None
+        told = [explain(problem, Settings, environ, config_file) for problem in error.errors()]
+        raise SettingsError("\n".join(told)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{config_file} is no TOML: {error}") from None
     except OSError as error:
         raise SettingsError(f"{config_file}, which {CONFIG_FILE} names, cannot be read: {error.strerror}") from None
     except ValueError as error:  # a JSON value in the environment
         raise SettingsError(f"the settings cannot be read: {error}") from None
-
-
-def _refuse_unknown(environ: Mapping[str, str]) -> None:
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {CONFIG_FILE}
-    tables = tuple(f"{table}__" for table in _TABLES)
-    for table in set(_TABLES) & set(environ):
-        if not _is_json_object(environ[table]):
-            raise SettingsError(f"{table} is no JSON object: give each of its entries as {table}__NAME=VALUE")
-    for name in environ:
-        upper = name.upper()
-        if upper.startswith(PREFIX) and not upper.startswith((_FOREIGN, *tables)) and upper not in known:
-            close = _close(upper, known)
-            raise SettingsError(f"{name} is not a setting" + (f": did you mean {close}?" if close else ""))
-
-
-def _is_json_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except ValueError:
-        return False
-
-
-def _close(name: str, known: Collection[str]) -> str | None:
-    """Return what was meant by a name that is no setting: one that looks nearly so, an entry of a table, or any."""
-    near = get_close_matches(name, known, n=1, cutoff=0.85)
-    entries = [name.replace(f"{table}_", f"{table}__", 1) for table in _TABLES if name.startswith(f"{table}_")]
-    return next(iter([*near, *entries, *get_close_matches(name, known, n=1)]), None)
-
-
-def _explain(problem: Mapping[str, Any], file: str | None) -> str:
-    place = [str(part) for part in problem["loc"]]
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    if not place:
-        return message
-    if problem["type"] == "extra_forbidden":  # what the environment has is looked at before
-        close = get_close_matches(place[0], Settings.model_fields, n=1)
-        return f"{place[0]}, in {file}, is not a setting" + (f": did you mean {close[0]}?" if close else "")
-    variable, given = f"{PREFIX}{place[0].upper()}", problem["input"]
-    exported = any(name.upper() == variable or name.upper().startswith(f"{variable}__") for name in os.environ)
-    name = "__".join([variable, *place[1:2]]) + (f", in {file}," if file and not exported else "")
-    if problem["type"] == "value_error":  # raised here, and says what to do
-        return f"{name.removesuffix(',')}: {message}"
-    if problem["type"] == "dict_type":
-        return f"{name} is no table: give each of its entries as {variable}__NAME=VALUE, or below [{place[0]}]"
-    is_secret = len(place) > 1 or Settings.model_fields[place[0]].annotation is SecretStr
-    if is_secret or not isinstance(given, bool | int | float | str):
-        return f"{name.removesuffix(',')}: {message}"
-    return f"{name} is {given!r}: give {_allowed(place[0], problem)}"
-
-
-def _allowed(name: str, problem: Mapping[str, Any]) -> str:
-    """Return what may stand in a setting, in words."""
-    field, kind, context = Settings.model_fields[name], problem["type"], problem.get("ctx", {})
-    if kind == "literal_error":
-        return str(context["expected"]).replace("'", "")
-    if kind.startswith("bool"):
-        return "true or false"
-    if kind == "string_pattern_mismatch":
-        [(least, most)] = re.findall(r"{(\d+),(\d+)}", context["pattern"])
-        return f"{least} to {most} letters, digits, dots, hyphens or underscores"
-    if kind == "string_type":
-        return "text, in quotes"
-    if field.annotation not in (int, float):
-        return str(field.description)
-    bounds = {
-        bound: getattr(each, bound) for each in field.metadata for bound in ("ge", "gt", "le") if hasattr(each, bound)
-    }
-    number = "a whole number" if field.annotation is int else "a number"
-    match bounds:
-        case {"ge": least, "le": most}:
-            return f"{number}, {least} to {most}"
-        case {"ge": least}:
-            return f"{number}, {least} or more"
-        case _:
-            return f"{number} above {bounds['gt']:g}"
