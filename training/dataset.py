@@ -139,8 +139,8 @@ def read_history(directory: Path, cut_off: datetime | None = None) -> History:
     cut-off it is the last instant in the files.
 
     Raises:
-        TrainingDataError: a file or a column is missing or has something else in it, or there is nothing in it, or no
-            label is of a transaction that is there.
+        TrainingDataError: a file or a column is missing or has something else in it, or there is nothing in it by the
+            cut-off, or no label is of a transaction that is there.
     """
     transactions = read_columns(directory / "transactions.parquet", TRANSACTION_COLUMNS, OPTIONAL_COLUMNS)
     labels = read_columns(directory / "labels.parquet", LABEL_COLUMNS, {})
@@ -161,6 +161,11 @@ def read_history(directory: Path, cut_off: datetime | None = None) -> History:
         )
     firsts = np.sort(np.unique(named, return_index=True)[1])
     firsts = firsts[created_at_ms[firsts] <= cut_off_ms]
+    if not len(firsts):
+        raise TrainingDataError(
+            f"the first transaction in {directory}/transactions.parquet is of {_day(int(created_at_ms.min()))}, and "
+            f"the cut-off is {cut_off}: give a later one"
+        )
     rows = firsts[np.argsort(created_at_ms[firsts], kind="stable")]
 
     records = np.zeros(len(rows), RECORD)
@@ -214,6 +219,9 @@ def split(
 
     Or ``by`` rows, in order of time: see :func:`split_by_row`.
 
+    Split by time, a training event is a fraud only if that had landed when validation begins: a model that is trained
+    then knows no more.
+
     Events in the last ``label_delay_days`` before the cut-off are left out, since nobody can have said yet what they
     are. The shares are of the time that remains. The gap is what the label delay costs in service too: a model that
     goes live knows no label younger than that. Windows reach back across the split, as they do in service.
@@ -242,7 +250,8 @@ def split(
 
     def part(name: str, part_begin_ms: int, part_end_ms: int) -> Part:
         rows = slice(*np.searchsorted(times, [part_begin_ms, part_end_ms]))
-        is_fraud = history.is_fraud[rows].astype(np.float32)
+        known_by_ms = validation_ms if by == "time" and name == "training" else history.cut_off_ms
+        is_fraud = (history.is_fraud[rows] & (history.labelled_at_ms[rows] <= known_by_ms)).astype(np.float32)
         if not len(is_fraud):
             raise TrainingDataError(
                 f"no transaction is of the {name} days, {_day(part_begin_ms)} to {_day(part_end_ms)}, though the first "

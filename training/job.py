@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from training.prediction import Floats32, Predict
 
-LABEL_RULE = "that of the window's last event, as landed at the cut-off; none by then is not fraud"
+LABEL_RULE = "that of the window's last event, as landed when validation begins; none by then is not fraud"
 
 #: The AUC of a model that says nothing of who is a fraud.
 CHANCE = 0.5

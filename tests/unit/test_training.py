@@ -148,6 +148,23 @@ def test_the_split_is_by_time_with_the_label_delay_before_validation(simulated: 
     assert data.test.is_fraud.tolist() == events.is_fraud[test].tolist()
 
 
+def test_a_model_learns_what_had_landed_when_validation_begins(tmp_path: Path) -> None:
+    rows = [transaction(f"t{day}", day) for day in range(100)]
+    frauds = {4: 11.0, 8: 61.0, 9: 97.0, 64: 97.0, 70: 75.0, 80: 99.0}  # of the day, landed on the day
+    history = read_history(record(tmp_path, rows, [label(f"t{day}", True, at) for day, at in frauds.items()]))
+    data = split(history, FEATURES, max_age_ms=WINDOW_MAX_AGE_MS, zone="UTC", label_delay_days=7)
+    assert data.validation.begin_ms == pytest.approx((BEGIN + timedelta(63)).timestamp() * 1000, abs=DAY_MS)
+    days = [(part.windows.records["created_at_ms"], part) for part in (data.train, data.validation, data.test)]
+    learned = [np.flatnonzero(part.is_fraud).tolist() for _, part in days]
+    assert learned[0] == [4, 8]
+    assert [len(its) for its in learned[1:]] == [2, 1]
+
+
+def test_a_cut_off_before_the_data_is_said(simulated: Path) -> None:
+    with pytest.raises(TrainingDataError, match=r"is of 2025-01-01, and the cut-off is 2024-01-01 .*: give a later"):
+        read_history(simulated, datetime(2024, 1, 1, tzinfo=UTC))
+
+
 def test_events_too_young_to_be_labelled_are_left_out(simulated: Path) -> None:
     history = read_history(simulated, datetime(2025, 2, 6, tzinfo=UTC))
     data = split(history, FEATURES, max_age_ms=WINDOW_MAX_AGE_MS, zone="UTC", label_delay_days=5)
