@@ -25,6 +25,8 @@ def zone(option: str, name: str) -> str:
         UsageError: there is none of that name.
     """
     try:
+        if name == "localtime":  # the zone of this machine, which DuckDB does not know, and another machine has not
+            raise ZoneInfoNotFoundError(name)
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):  # a directory of zones is an OSError
         raise UsageError(f"{option} {name}: no such IANA zone; Europe/Berlin is one") from None

@@ -467,6 +467,7 @@ def test_history_comes_before_what_is_live_and_its_partitions_must_suffice(tmp_p
         ({"label_delay": "a week"}, "--label-delay a week"),
         ({"zone": "Mars/Base"}, "--timezone Mars/Base"),
         ({"zone": "Europe"}, "--timezone Europe"),
+        ({"zone": "localtime"}, "--timezone localtime"),
         ({"label_all": True}, "--label-all"),
     ],
 )

@@ -33,6 +33,7 @@ from training.train_command import TrainError, say_what_next, told_by  # noqa: E
         (["--label-delay", "week"], "--label-delay week: give whole days"),
         (["--timezone", "Europe"], "--timezone Europe: no such IANA zone"),
         (["--timezone", "../etc"], r"--timezone ../etc: no such IANA zone"),
+        (["--timezone", "localtime"], "--timezone localtime: no such IANA zone"),
         (["--alert-budget", "1"], "an alert budget of 1: give a share of the payments"),
         (["--cost-of-missed", "0"], "a missed fraud that costs 0 reviews: give more than 0"),
     ],
