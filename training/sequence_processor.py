@@ -27,7 +27,8 @@ class SequenceProcessor:
     def extract_temporal_features(self, df: pd.DataFrame) -> pd.DataFrame:
         """Return a copy with ``hour_of_day``, ``day_of_week`` (Monday is 0), ``is_weekend`` and ``is_night``.
 
-        They are of ``created_at``: in UTC where it has a time zone, else as it stands. Night is 22:00 to 06:00.
+        They are of ``created_at``: in UTC where it has a time zone, else as it stands. Night is 22:00 to 06:00. In the
+        copy ``created_at`` is such a time, too: text with offsets would not be in order of time.
 
         Raises:
             ValueError: there is no ``created_at``, or it is not a time.
@@ -41,6 +42,7 @@ class SequenceProcessor:
             created_at = created_at.dt.tz_convert("UTC")
         hour, day = created_at.dt.hour, created_at.dt.day_of_week
         return df.assign(
+            created_at=created_at,
             hour_of_day=hour,
             day_of_week=day,
             is_weekend=is_weekend(day.to_numpy()),
@@ -62,9 +64,12 @@ class SequenceProcessor:
             their ids, runs in order of time. A user with T transactions or fewer gives none.
 
         Raises:
-            ValueError: columns are missing.
+            ValueError: columns are missing, or users: rows without one would be one user's.
         """
         _require(df, [user_id_col, "created_at", *FEATURES, "is_fraud"])
+        nobodys = int(df[user_id_col].isna().sum())
+        if nobodys:
+            raise ValueError(f"{nobodys:,} of {len(df):,} rows have no {user_id_col}: whose are they?")
         length = self.sequence_length
         ordered = df.sort_values([user_id_col, "created_at"], kind="stable")
         values = ordered[list(FEATURES)].to_numpy(np.float32)

@@ -88,6 +88,21 @@ def test_hours_and_days_are_of_utc_where_there_is_a_zone_and_as_they_stand_where
     assert text["hour_of_day"].tolist() == [22]
 
 
+def test_text_with_offsets_is_in_order_of_time() -> None:
+    times = ["2026-01-01T08:00:00+00:00", "2026-01-01T09:00:00+02:00", "2026-01-01T10:00:00+00:00"]
+    df = pd.DataFrame({"user_id": "a", "created_at": times, "amount": [2, 1, 3], "is_vpn": False, "is_fraud": False})
+    processor = SequenceProcessor(2)
+    x, _ = processor.create_sequences(processor.extract_temporal_features(df))
+    assert x[:, :, :2].tolist() == [[[1, 7], [2, 8]]]
+
+
+def test_rows_without_a_user_are_refused() -> None:
+    df = pd.DataFrame({"user_id": ["a", None, None], "created_at": BEGIN, "amount": 1.0, "is_vpn": 0, "is_fraud": 0})
+    processor = SequenceProcessor(1)
+    with pytest.raises(ValueError, match="2 of 3 rows have no user_id"):
+        processor.create_sequences(processor.extract_temporal_features(df))
+
+
 @pytest.mark.parametrize(("hour", "night"), [(21, False), (22, True), (23, True), (0, True), (5, True), (6, False)])
 def test_the_night_crosses_midnight(hour: int, night: bool) -> None:
     df = pd.DataFrame({"created_at": [BEGIN.replace(hour=hour)]})
