@@ -29,7 +29,7 @@ class Standing(NamedTuple):
 
     @property
     def lag(self) -> int:
-        """Records that a scorer would score."""
+        """Records that a scorer would score, at most: markers of transactions take an offset each as well."""
         return max(self.found.log_end - max(self.plan.start, self.found.log_start), 0)
 
 
@@ -127,7 +127,7 @@ def judge_standings(standings: Sequence[Standing], settings: Settings, members: 
         yield Finding(severity, f"start-{cause}", f"a start now {told}{more}", fix)
     lags: Mapping[int, int] = {each.partition: each.lag for each in standings}
     total = sum(lags.values())
-    told = f"{count_of(members, 'scorer')} running, {count_of(total, 'record')} not scored yet"
+    told = f"{count_of(members, 'scorer')} running, {count_of(total, 'offset')} not scored yet"
     by_partition = ", ".join(f"{partition}: {lag:,}" for partition, lag in lags.items() if lag)
     yield note("lag", f"{told} (by partition {by_partition})") if total else ok("lag", told)
 

@@ -352,10 +352,12 @@ class Service:
         if now < self._next_lag_look:
             return
         self._next_lag_look = now + _LAG_EVERY_S
-        for partition, mark in self._assignment.ready.items():
-            position = TopicPartition(self._settings.input_topic, partition)
+        topic, ready = self._settings.input_topic, self._assignment.ready
+        for position in self._consumer.position([TopicPartition(topic, partition) for partition in ready]):
+            partition = position.partition
             _, end = self._consumer.get_watermark_offsets(position, cached=True)
-            lag = max(end - mark.offset, 0)
+            # the consumer is past the markers of transactions too, which take an offset each and are no records
+            lag = max(end - max(ready[partition].offset, position.offset), 0)
             self._metrics.lag_records.labels(partition).set(lag)
             if partition in self._newest_ms:
                 age_s = max(time.time() - self._newest_ms[partition] / 1000, 0) if lag else 0

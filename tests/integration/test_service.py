@@ -119,6 +119,39 @@ def test_probes_and_metrics_tell_what_goes_on(deployment: Deployment) -> None:
     assert 'tenfold_model_info{model_version="' in scorer.get("/metrics")[1]
 
 
+def test_nothing_is_outstanding_behind_the_last_record_of_a_transactional_producer(deployment: Deployment) -> None:
+    def send(events: int, seed: int) -> None:
+        producer.begin_transaction()
+        for record in some(events, seed):
+            producer.produce(deployment.input_topic, key=record.key, value=record.value)
+        producer.flush()
+
+    def lag(unit: str) -> list[float]:
+        return [scorer.metric(f'tenfold_lag_{unit}{{partition="{partition}"}}') for partition in range(3)]
+
+    def caught_up(scored: int) -> bool:
+        return scorer.metric("tenfold_scores_total") == scored and not any(lag("records") + lag("seconds"))
+
+    producer = Producer({"bootstrap.servers": deployment.bootstrap, "transactional.id": deployment.group_id})
+    producer.init_transactions()
+    scorer = deployment.scorer().wait_until_ready()
+    send(100, seed=1)
+    producer.commit_transaction()
+    scorer.process.wait_until(lambda: caught_up(100), 30)
+
+    send(60, seed=2)  # open, they wait
+    scorer.process.wait_until(lambda: sum(lag("records")) == 60 and all(lag("seconds")), 30)
+    producer.abort_transaction()
+    scorer.process.wait_until(lambda: caught_up(100), 30)
+    scorer.stop()
+
+    again = scorer = deployment.scorer().wait_until_ready()  # begins before a marker
+    send(60, seed=3)
+    again.process.wait_until(lambda: sum(lag("records")) == 60, 30)
+    producer.commit_transaction()
+    again.process.wait_until(lambda: caught_up(60), 30)
+
+
 def test_who_does_not_answer_is_named(deployment: Deployment, own_redis: RedisServer) -> None:
     def up(dependency: str) -> float:
         return scorer.metric(f'tenfold_dependency_up{{dependency="{dependency}"}}')

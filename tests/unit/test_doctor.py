@@ -220,7 +220,7 @@ def test_what_a_start_would_do_is_one_finding_for_each_cause() -> None:
     assert (lost.severity, lost.code) == (Severity.WARNING, f"start-{Cause.WINDOWS_LOST}")
     assert "would rebuild 2 partitions (0, 2) from archive and log" in lost.what
     assert (goes_on.severity, goes_on.code) == (Severity.OK, "start-none")
-    assert lag.what == "2 scorers running, 110 records not scored yet (by partition 0: 40, 1: 50, 2: 20)"
+    assert lag.what == "2 scorers running, 110 offsets not scored yet (by partition 0: 40, 1: 50, 2: 20)"
 
 
 def test_lost_events_are_an_error_and_counted() -> None:
