@@ -201,7 +201,7 @@ def _stretches(
             wanted.sequence_length,
             wanted.max_age_ms,
             periods,
-            {part: labels.as_of(landed_by[part]).of_frauds() for part in Part},
+            {part: labels.known_frauds(landed_by[part]) for part in Part},
             share,
             wanted.seed,
         )

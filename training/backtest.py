@@ -8,22 +8,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from models.bundle import LoadedBundle
 from models.context import DAY_MS, NO_DAY, ProfileDefinition, day_number
-from models.window import Ints, Windows
+from models.window import Windows
 from stream.encode import rounded
 from stream.errors import TenfoldError
 from stream.progress import Counted, nobody
 from training.archive import SCHEMAS, TIME, Archive, Kind, partitions
 from training.context import AT_ONCE, EventContext, milliseconds, open_contexts
-from training.labels import Verdicts, open_labels
+from training.labels import Truth, open_labels
 from training.profiles import Topics
-from training.replay import Replayed, id_hashes, replay_partition
+from training.replay import Replayed, replay_partition
 from training.samples import EVENT_COLUMNS, first_file_day
 
 #: The score message, the record that it answers, and what is known of the truth by now.
@@ -122,7 +121,7 @@ def backtest(
     with ExitStack() as stack:
         labels = stack.enter_context(open_labels(archive, topics, since=since))
         extent = labels.extent(now_ms)
-        verdicts = labels.as_of(0 if extent is None else extent.known_ms)
+        truth = labels.as_of(0 if extent is None else extent.known_ms)
         contexts = None
         if spec.context:
             definition = ProfileDefinition(spec.zone, spec.label_delay_days)
@@ -153,7 +152,7 @@ def backtest(
         )
         for portion in _portions(_inside(chunk, days) for chunk in replayed):
             context = None if contexts is None else contexts.of_events(portion.rows)
-            table = _scored(portion, bundle, context, verdicts)
+            table = _scored(portion, bundle, context, truth)
             writer.write_table(table)
             progress(len(table))
             counted = (len(table), _true(table["sequence_anomaly"]), table["is_fraud"].null_count)
@@ -207,12 +206,12 @@ def _days_of(context: EventContext | None) -> tuple[int, int]:
     return archived, len(context.archived) - archived
 
 
-def _scored(portion: Replayed, bundle: LoadedBundle, context: EventContext | None, verdicts: Verdicts) -> pa.Table:
+def _scored(portion: Replayed, bundle: LoadedBundle, context: EventContext | None, truth: Truth) -> pa.Table:
     """Return the scores of events, as :data:`SCHEMA` has them."""
     spec, rows = bundle.spec, portion.rows
     days = np.full(len(rows), NO_DAY) if context is None else context.days
     probabilities = rounded(bundle.score(portion.scored, None if context is None else context.columns))
-    at, known = verdicts.find(id_hashes(rows["transaction_id"]))
+    known = truth.of_transactions(rows["transaction_id"])
     lengths = portion.scored.lengths
     n = len(rows)
     columns = {
@@ -228,18 +227,11 @@ def _scored(portion: Replayed, bundle: LoadedBundle, context: EventContext | Non
         "source_topic_id": rows["topic_id"],
         "source_partition": rows["partition"],
         "source_offset": rows["offset"],
-        "is_fraud": _where(known, verdicts.is_fraud, at),
-        "labelled_at": _where(known, verdicts.labelled_at_ms, at).cast(TIME),
+        "is_fraud": known["is_fraud"],
+        "labelled_at": known["labelled_at_ms"].cast(TIME),
     }
     table = pa.table([columns[name] for name in SCHEMA.names], SCHEMA)
     return table.filter(pa.array(np.isfinite(probabilities)))
-
-
-def _where(known: npt.NDArray[np.bool_], values: npt.NDArray[np.generic], at: Ints) -> pa.Array:
-    """Return ``values[at]``, null where nothing is known."""
-    found = np.zeros(len(known), values.dtype)
-    found[known] = values[at[known]]
-    return pa.array(found, mask=~known)
 
 
 def _true(column: pa.ChunkedArray) -> int:

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from models.window import Ints
 from stream.plurals import count_of
 from training.archive import Archive, Kind
 from training.archive_damage import naming_the_file
@@ -21,9 +20,6 @@ from training.archive_sql import connect, relation_sql
 from training.known_cards import Frauds
 from training.profiles import MEMORY_LIMIT, Topics
 from training.replay import id_hashes
-
-#: Stands for an instant where there is none.
-NEVER = int(np.iinfo(np.int64).max)
 
 # the first is the one that replay comes to first, so that a row's window ends with the row itself
 _REPEATS = """
@@ -61,6 +57,9 @@ WHERE is_fraud AND epoch_ms(created_at) >= $begin_ms AND epoch_ms(created_at) < 
 """
 
 
+_ASKED = 'SELECT is_fraud, labelled_at_ms FROM asked LEFT JOIN truth USING (transaction_id) ORDER BY "row"'
+
+
 class Summary(NamedTuple):
     """What an archive holds for training, and what of it was of no use."""
 
@@ -92,35 +91,19 @@ class Extent(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Verdicts:
-    """Labels in force at an instant, by transaction id; the four run side by side."""
+class Truth:
+    """Labels in force at an instant, in a table of DuckDB's, which goes on on disk."""
 
-    ids: npt.NDArray[np.uint64]  # [m] hashes of transaction ids, ascending
-    is_fraud: npt.NDArray[np.bool_]  # [m]
-    labelled_at_ms: Ints  # [m]
-    landed_at_ms: Ints  # [m]
+    connection: duckdb.DuckDBPyConnection
 
-    def find(self, ids: npt.NDArray[np.uint64]) -> tuple[Ints, npt.NDArray[np.bool_]]:
-        """Return where the label of each transaction is, and whether there is one."""
-        at = np.minimum(np.searchsorted(self.ids, ids), max(len(self.ids) - 1, 0))
-        known = self.ids[at] == ids if len(self.ids) else np.zeros(len(ids), np.bool_)
-        return at, known
-
-    def frauds(self, ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-        """Return whether each transaction is known as a fraud, ``bool [n]``; without a label it is not."""
-        at, known = self.find(ids)
-        found: npt.NDArray[np.bool_] = np.zeros(len(ids), np.bool_)
-        found[known] = self.is_fraud[at[known]]
-        return found
-
-    def of_frauds(self) -> "Verdicts":
-        """Return the labels that say fraud: all that training asks for."""
-        return Verdicts(
-            self.ids[self.is_fraud],
-            self.is_fraud[self.is_fraud],
-            self.labelled_at_ms[self.is_fraud],
-            self.landed_at_ms[self.is_fraud],
-        )
+    def of_transactions(self, ids: pa.ChunkedArray) -> pa.Table:
+        """Return ``is_fraud`` and ``labelled_at_ms`` of each transaction, null where it has no label."""
+        asked = pa.table({"transaction_id": ids, "row": np.arange(len(ids))})
+        self.connection.register("asked", asked)
+        try:
+            return self.connection.sql(_ASKED).to_arrow_table()
+        finally:
+            self.connection.unregister("asked")
 
 
 class Counts(NamedTuple):
@@ -144,14 +127,17 @@ class Labels:
         [(first_ms, last_ms, newest_ms)] = self.connection.execute(_EXTENT).fetchall()
         return None if first_ms is None else Extent(first_ms, last_ms, min(newest_ms, now_ms))
 
-    def as_of(self, landed_by_ms: int) -> Verdicts:
-        """Return the labels in force at an instant."""
-        found: pa.Table = self.connection.sql(_sql("labels"), params={"landed_by_ms": landed_by_ms}).to_arrow_table()
-        ids = id_hashes(found["transaction_id"])
-        order = np.argsort(ids)
-        return Verdicts(
-            ids[order], *(found[name].to_numpy()[order] for name in ("is_fraud", "labelled_at_ms", "landed_at_ms"))
-        )
+    def as_of(self, landed_by_ms: int) -> Truth:
+        """Return the labels in force at an instant, in place of those that were asked for before."""
+        query = f"CREATE OR REPLACE TEMP TABLE truth AS {_sql('labels')}"
+        self.connection.execute(query, {"landed_by_ms": landed_by_ms})
+        return Truth(self.connection)
+
+    def known_frauds(self, landed_by_ms: int) -> npt.NDArray[np.uint64]:
+        """Return the hashes of the transactions that are labelled as fraud at an instant, ascending."""
+        query = f"SELECT transaction_id FROM ({_sql('labels')}) WHERE is_fraud"  # noqa: S608 - ours
+        found = self.connection.sql(query, params={"landed_by_ms": landed_by_ms}).to_arrow_table()
+        return np.sort(id_hashes(found["transaction_id"]))
 
     def counts(self, begin_ms: int, end_ms: int, landed_by_ms: int) -> Counts:
         """Return what there is between two event times, as labelled by an instant."""

@@ -12,10 +12,9 @@ from training.archive import Archive, Kind
 from training.archive_kafka import Place
 from training.daily import CARDS_A_DAY
 from training.known_cards import KNOWN_FOR_DAYS, Frauds, first_known_ms
-from training.labels import Verdicts
 from training.measures import WEEK
 from training.monitor_metrics import MonitorMetrics
-from training.monitor_quality import SPANS, Judged, frauds_of, in_force, judge, judged_at_ms, quality
+from training.monitor_quality import SPANS, Judged, Verdicts, frauds_of, in_force, judge, judged_at_ms, quality
 from training.monitor_records import created_at_ms, first_of_each
 from training.monitor_state import State
 from training.monitor_table import write_day

@@ -4,6 +4,7 @@ The measures are those of :mod:`training.measures`, of which ``tenfold evaluate`
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from models.context import DAY_MS
+from models.window import Ints
 from training.known_cards import Frauds
-from training.labels import Verdicts
 from training.measures import WEEK, Known, by_protocol
 from training.metrics import ALERT_BUDGET, at_threshold, ranking, threshold_for
 from training.monitor_records import LABEL, Packed, created_at_ms, first_of_each, flagged, probabilities
@@ -22,6 +23,21 @@ from training.scored import Scored
 
 #: Days that a row is of: one, and the week that ends with it.
 SPANS = (1, WEEK)
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Labels in force at an instant, by transaction id; the three run side by side."""
+
+    ids: npt.NDArray[np.uint64]  # [m] hashes of transaction ids, ascending
+    is_fraud: npt.NDArray[np.bool_]  # [m]
+    landed_at_ms: Ints  # [m]
+
+    def find(self, ids: npt.NDArray[np.uint64]) -> tuple[Ints, npt.NDArray[np.bool_]]:
+        """Return where the label of each transaction is, and whether there is one."""
+        at = np.minimum(np.searchsorted(self.ids, ids), max(len(self.ids) - 1, 0))
+        known = self.ids[at] == ids if len(self.ids) else np.zeros(len(ids), np.bool_)
+        return at, known
 
 
 class Judged(NamedTuple):
@@ -66,9 +82,7 @@ def in_force(labels: Mapping[int, Packed], landed_by_ms: int) -> Verdicts:
         connection.register("labels", table)
         found = connection.sql(_LABELS_SQL, params={"landed_by_ms": landed_by_ms}).to_arrow_table()
     order = np.argsort(found["transaction_id"].to_numpy())
-    return Verdicts(
-        *(found[name].to_numpy()[order] for name in ("transaction_id", "is_fraud", "labelled_at_ms", "landed_at_ms"))
-    )
+    return Verdicts(*(found[name].to_numpy()[order] for name in ("transaction_id", "is_fraud", "landed_at_ms")))
 
 
 def judge(day: int, scores: Packed, payments: Sequence[Packed], verdicts: Verdicts) -> Judged:

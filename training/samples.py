@@ -20,7 +20,6 @@ import pyarrow.compute as pc
 from models.context import DAY_MS, day_date
 from models.window import RECORD, Ints, Windows
 from training.archive import SCHEMAS, Archive, Kind
-from training.labels import NEVER, Verdicts
 from training.periods import Part, Periods
 from training.replay import Replayed, id_hashes, replay_partition
 
@@ -34,7 +33,6 @@ _TYPES: dict[str, np.dtype[np.generic]] = {
     "records": RECORD,  # T of them a window
     "lengths": np.dtype(np.int64),
     "is_fraud": np.dtype(np.bool_),
-    "fraud_known_at_ms": np.dtype(np.int64),
     "users": np.dtype(np.uint64),
 }
 _EVENTS = "events"  # rows of the archive, an Arrow stream
@@ -48,7 +46,7 @@ class Plan(NamedTuple):
     sequence_length: int
     max_age_ms: int  # as in models.window.advance
     periods: Periods
-    frauds: Mapping[Part, Verdicts]  # what is known of each part's events
+    frauds: Mapping[Part, npt.NDArray[np.uint64]]  # hashes of the transactions known as fraud, ascending
     share_of_honest: float  # of training's windows that are not known as fraud, so many are kept; all of the others'
     seed: int  # decides which
 
@@ -59,7 +57,6 @@ class Samples:
 
     windows: Windows  # [n, T]
     is_fraud: npt.NDArray[np.bool_]  # [n] what is known of the window's last event
-    fraud_known_at_ms: Ints  # [n] when that label landed, NEVER where it is no fraud
     users: npt.NDArray[np.uint64]  # [n] hash of the user id
     streams: Sequence[Path]  # Arrow streams of EVENT_COLUMNS
 
@@ -113,9 +110,11 @@ def write_partition(archive: Archive, partition: int, plan: Plan, repeats: pa.Ta
             created_at_ms, transactions = _last(chunk.scored)
             for part in Part:
                 rows = np.flatnonzero(once & plan.periods.inside(part, created_at_ms))
+                is_fraud = _among(plan.frauds[part], transactions[rows])
                 if part is Part.TRAINING:
-                    rows = rows[drawn[rows] | plan.frauds[part].frauds(transactions[rows])]
-                columns = _columns(chunk, rows, plan.frauds[part], transactions[rows])
+                    kept = drawn[rows] | is_fraud
+                    rows, is_fraud = rows[kept], is_fraud[kept]
+                columns = _columns(chunk, rows, is_fraud)
                 for name, file in files[part].items():
                     columns[name].tofile(file)
                 streams[part].write_table(chunk.rows.take(rows))
@@ -161,20 +160,18 @@ def _path(directory: Path, part: Part, column: str, partition: int) -> Path:
     return directory / f"{part}.{column}.{partition}"
 
 
-def _columns(
-    chunk: Replayed, rows: Ints, frauds: Verdicts, transactions: npt.NDArray[np.uint64]
-) -> dict[str, npt.NDArray[np.generic]]:
-    """Return the columns of some rows of a chunk; ``transactions`` are those of the rows."""
-    at, _ = frauds.find(transactions)
-    is_fraud = frauds.frauds(transactions)
-    known_at_ms = np.full(len(rows), NEVER, np.int64)
-    known_at_ms[is_fraud] = frauds.landed_at_ms[at[is_fraud]]
+def _among(ascending: npt.NDArray[np.uint64], ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+    """Return which ids are among some others."""
+    return np.searchsorted(ascending, ids, "right") > np.searchsorted(ascending, ids, "left")
+
+
+def _columns(chunk: Replayed, rows: Ints, is_fraud: npt.NDArray[np.bool_]) -> dict[str, npt.NDArray[np.generic]]:
+    """Return the columns of some rows of a chunk."""
     windows = chunk.scored.take(rows)
     return {
         "records": windows.records,
         "lengths": windows.lengths,
         "is_fraud": is_fraud,
-        "fraud_known_at_ms": known_at_ms,
         "users": id_hashes(chunk.rows["user_id"].take(rows)),
     }
 

@@ -59,7 +59,7 @@ def plan(archive: Archive) -> Plan:
     first = day_number(DEFAULT_START.date())
     periods = Periods(*((first + day) * DAY_MS for day in (0, 10, 12, 16, 16, 20)))
     with open_labels(archive, TOPICS) as labels:
-        frauds = labels.as_of((first + 24) * DAY_MS).of_frauds()
+        frauds = labels.known_frauds((first + 24) * DAY_MS)
     return Plan(TOPICS.transactions, 10, 90 * DAY_MS, periods, dict.fromkeys(Part, frauds), 0.5, 3)
 
 

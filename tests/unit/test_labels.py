@@ -5,7 +5,6 @@ from datetime import date
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 pa = pytest.importorskip("pyarrow", reason="needs the archive extra")
@@ -15,9 +14,11 @@ from models.hashing import transaction_hash  # noqa: E402
 from tests.profile_archives import TOPICS, archive_past  # noqa: E402
 from tests.profile_reference import Label, Past, Payment, random_past  # noqa: E402
 from tests.wanted import NOW_MS  # noqa: E402
+from training import labels as module  # noqa: E402
 from training.archive import ArchiveError, open_archive  # noqa: E402
 from training.labels import Extent, Summary, open_labels  # noqa: E402
 from training.periods import PeriodError, labelled_days  # noqa: E402
+from training.replay import id_hashes  # noqa: E402
 
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 BEGIN = date(2026, 2, 20)
@@ -43,21 +44,39 @@ def test_the_last_label_that_had_landed_counts(seed: int, tmp_path: Path) -> Non
     archive_past(past, archive)
     begin_ms = min(payment.created_at for payment in past.payments)
     names = sorted({payment.transaction for payment in past.payments} | {"nobody-knows", "never-seen"})
-    hashes = np.array([transaction_hash(name) for name in names], np.uint64)
 
     with open_labels(archive, TOPICS) as labels:
         for days in (0, 3, 17, 45, 400):
             by_ms = begin_ms + days * DAY_MS
             known = landed(past, by_ms)
-            verdicts = labels.as_of(by_ms)
-            at, labelled = verdicts.find(hashes)
+            truth = labels.as_of(by_ms)
+            last = [known[name][-1] if name in known else None for name in names]
 
-            assert labelled.tolist() == [name in known for name in names]
-            assert verdicts.frauds(hashes).tolist() == [name in known and known[name][-1].is_fraud for name in names]
-            for name, row in zip(np.array(names)[labelled].tolist(), at[labelled].tolist(), strict=True):
-                last = known[name][-1]
-                assert verdicts.labelled_at_ms[row] == last.labelled_at
-                assert verdicts.landed_at_ms[row] == landing(last)
+            assert truth.of_transactions(pa.chunked_array([names])).to_pydict() == {
+                "is_fraud": [label and label.is_fraud for label in last],
+                "labelled_at_ms": [label and label.labelled_at for label in last],
+            }
+            assert labels.known_frauds(by_ms).tolist() == sorted(
+                transaction_hash(label.transaction) for label in last if label and label.is_fraud
+            )
+
+
+def test_labels_that_say_no_fraud_are_not_brought_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    past = random_past(7, "UTC", 7, BEGIN, 40, 300)
+    archive = open_archive(str(tmp_path))
+    archive_past(past, archive)
+    by_ms = max(landing(label) for label in past.labels)
+    taken: list[int] = []
+    monkeypatch.setattr(module, "id_hashes", lambda ids: [taken.append(len(ids)), id_hashes(ids)][1])
+
+    with open_labels(archive, TOPICS) as labels:
+        labels.as_of(by_ms)
+        assert taken == []
+        labels.known_frauds(by_ms)
+
+    known = landed(past, by_ms).values()
+    assert taken == [sum(its[-1].is_fraud for its in known)]
+    assert 0 < taken[0] < len(known)
 
 
 def test_what_is_of_no_use_is_counted(tmp_path: Path) -> None:
@@ -110,7 +129,8 @@ def test_of_a_transaction_id_seen_twice_all_but_the_first_row_are_repeats(tmp_pa
 def test_an_archive_without_anything_has_no_extent_and_nothing_is_a_fraud(tmp_path: Path) -> None:
     with open_labels(open_archive(str(tmp_path)), TOPICS) as labels:
         assert labels.extent(NOW_MS) is None
-        assert labels.as_of(0).frauds(np.array([1, 2], np.uint64)).tolist() == [False, False]
+        assert labels.known_frauds(0).tolist() == []
+        assert labels.as_of(0).of_transactions(pa.chunked_array([["t"]]))["is_fraud"].to_pylist() == [None]
         assert labels.summary(0) == Summary(0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 

@@ -14,7 +14,7 @@ from tests.profile_archives import TOPICS, archive_past  # noqa: E402
 from tests.profile_reference import Past, Payment, random_past  # noqa: E402
 from tests.reference import Entry, ReferenceWindow  # noqa: E402
 from training.archive import open_archive  # noqa: E402
-from training.labels import NEVER, Extent, open_labels  # noqa: E402
+from training.labels import Extent, open_labels  # noqa: E402
 from training.periods import Part, PeriodError, Periods, split_by_time  # noqa: E402
 from training.samples import Plan, Samples, put_together, write_partition  # noqa: E402
 
@@ -67,7 +67,7 @@ def sampled(past: Past, directory: Path, share_of_honest: float = 1.0, seed: int
     archive_past(past, archive)
     split = periods(5, 20, 27, 30, 30, 40)
     with open_labels(archive, TOPICS) as labels:
-        then, now = labels.as_of(split.validation_ms), labels.as_of((BEGIN_DAY + 60) * DAY_MS)
+        then, now = labels.known_frauds(split.validation_ms), labels.known_frauds((BEGIN_DAY + 60) * DAY_MS)
         frauds = {Part.TRAINING: then, Part.VALIDATION: now, Part.TEST: now}
         plan = Plan(TOPICS.transactions, 10, MAX_AGE_MS, split, frauds, share_of_honest, seed)
         scratch = directory / f"samples-{share_of_honest}-{seed}"
@@ -77,8 +77,8 @@ def sampled(past: Past, directory: Path, share_of_honest: float = 1.0, seed: int
     return put_together(scratch, [0, 1], 10)
 
 
-def expected(past: Past, part: Part) -> list[tuple[list[Entry], bool, int, str | None, str]]:
-    """Return window, label, landing, merchant and user of each event of a part, by hand."""
+def expected(past: Past, part: Part) -> list[tuple[list[Entry], bool, str | None, str]]:
+    """Return window, label, merchant and user of each event of a part, by hand."""
     split = periods(5, 20, 27, 30, 30, 40)
     by_ms = split.validation_ms if part is Part.TRAINING else (BEGIN_DAY + 60) * DAY_MS
     begin_ms, end_ms = split.bounds(part)
@@ -97,7 +97,7 @@ def expected(past: Past, part: Part) -> list[tuple[list[Entry], bool, int, str |
             if each.transaction == payment.transaction and max(each.labelled_at, each.arrived_at) <= by_ms
         )
         is_fraud = bool(landed) and landed[-1][-1]
-        rows.append((window, is_fraud, landed[-1][0] if is_fraud else NEVER, payment.merchant, payment.user))
+        rows.append((window, is_fraud, payment.merchant, payment.user))
     return rows
 
 
@@ -107,21 +107,19 @@ def entry(payment: Payment) -> Entry:
     )
 
 
-def as_rows(samples: Samples) -> list[tuple[list[Entry], bool, int, str | None, str]]:
+def as_rows(samples: Samples) -> list[tuple[list[Entry], bool, str | None, str]]:
     ids = [row for table in samples.events for row in table.to_pylist()]
     return [
         (
             [Entry(*record) for record in records[:length].tolist()],
             is_fraud,
-            known_at_ms,
             names["merchant_id"],
             names["user_id"],
         )
-        for records, length, is_fraud, known_at_ms, names in zip(
+        for records, length, is_fraud, names in zip(
             samples.windows.records,
             samples.windows.lengths,
             samples.is_fraud.tolist(),
-            samples.fraud_known_at_ms.tolist(),
             ids,
             strict=True,
         )
