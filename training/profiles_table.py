@@ -6,8 +6,6 @@ keys.
 """
 
 import hashlib
-import os
-import tempfile
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
@@ -18,8 +16,9 @@ import pyarrow.parquet as pq
 
 from models.context import VALUES, ProfileDefinition, day_number
 from stream.errors import TenfoldError, UsageError
-from training.archive import Archive, open_archive
+from training.archive import Archive, ArchiveError, open_archive
 from training.archive_names import UnknownKeysError, forward_column, known
+from training.archive_writer import writing
 from training.profiles import Summary, Topics, open_profiles
 
 SCHEMA = pa.schema(
@@ -188,24 +187,13 @@ def rename_table(place: Archive, path: str) -> bool:
     return True
 
 
+class _TableFile(NamedTuple):
+    path: str  # under the root of the tables
+
+
 def _write(place: Archive, path: str, rows: pa.Table) -> None:
-    """Write a file whole or not at all."""
-    target = Path(place.full(path))
     try:
-        if place.is_local:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        handle, unfinished = tempfile.mkstemp(".unfinished", ".profiles.", target.parent if place.is_local else None)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                pq.write_table(rows, file, compression="zstd")
-                file.flush()
-                os.fsync(file.fileno())
-            if place.is_local:
-                Path(unfinished).chmod(0o644)  # mkstemp's files are for their owner only
-                Path(unfinished).replace(target)
-            else:
-                place.fs.put_file(unfinished, place.full(path))
-        finally:
-            Path(unfinished).unlink(missing_ok=True)
-    except OSError as error:
-        raise ProfileTableError(f"{place.url(path)} cannot be written: {error.strerror or error}") from error
+        with writing(place, _TableFile(path), rows.schema) as file:
+            file.writer.write_table(rows)
+    except ArchiveError as error:
+        raise ProfileTableError(str(error)) from error
