@@ -104,6 +104,9 @@ _RUN = {
         ),
         "test_the_commands_of_the_page_on_rights_grant_them": (("deploy/acls.md", "bash", ""),),
     },
+    "tests/unit/test_backtest.py": {
+        "test_scores_are_parquet_and_the_page_makes_a_csv_of_them": (("docs/training.md", "sql", "COPY"),),
+    },
     "tests/unit/test_pages.py": {
         "test_the_command_of_the_page_on_messages_writes_what_is_checked_in": (
             ("docs/messages.md", "bash", "tenfold schema"),

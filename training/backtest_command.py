@@ -47,6 +47,11 @@ def run(
     days = Range(day("--from", first), day("--to", until))
     if days.until <= days.first:
         raise UsageError(f"--to {until} is the day after the last: give one later than --from {first}")
+    if out.suffix != ".parquet":
+        raise UsageError(
+            f"--out {out} is written as Parquet: give a name that ends in .parquet; "
+            f"with DuckDB, COPY (FROM '{out.with_suffix('.parquet')}') TO '{out.with_suffix('.csv')}' makes a CSV of it"
+        )
     try:
         bundle = load_bundle(model, settings.runtime, threads=len(os.sched_getaffinity(0)))
     except BundleError as error:

@@ -1,5 +1,6 @@
 """Scores of the past: those that the scorer made, and what is known of the truth beside them."""
 
+import csv
 import json
 from datetime import date, datetime
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 pa = pytest.importorskip("pyarrow", reason="needs the archive extra")
-pytest.importorskip("duckdb", reason="needs the archive extra")
+duckdb = pytest.importorskip("duckdb", reason="needs the archive extra")
 
 import pyarrow.parquet as pq  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
@@ -23,6 +24,7 @@ from stream.errors import UsageError  # noqa: E402
 from stream.microbatch import MicroBatch  # noqa: E402
 from stream.window_store import Mark  # noqa: E402
 from tests.bundles import make_bundle  # noqa: E402
+from tests.pages import the_block  # noqa: E402
 from tests.profile_archives import SCORES, TOPICS, archive_past, archive_scores  # noqa: E402
 from tests.profile_reference import Past, Payment, random_past  # noqa: E402
 from tests.unit.test_microbatch import MemoryStore, score  # noqa: E402
@@ -218,3 +220,32 @@ def test_the_command_says_what_it_scored(past: Past, tmp_path: Path) -> None:
         ran = CliRunner().invoke(app, ["backtest", *options, "--to", last, "--out", str(out)])
         assert isinstance(ran.exception, UsageError)
         assert message in str(ran.exception)
+
+
+def test_scores_are_parquet_and_the_page_makes_a_csv_of_them(
+    past: Past, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    archive = open_archive("archive")
+    archive_past(past, archive)
+    options = [
+        "--archive",
+        "archive",
+        "--model",
+        str(starter("baseline")),
+        "--from",
+        "2026-03-05",
+        "--to",
+        "2026-04-05",
+    ]
+
+    ran = CliRunner().invoke(app, ["backtest", *options, "--out", "scores.csv"])
+    block = the_block("docs/training.md", "COPY").text
+    ran_well = CliRunner().invoke(app, ["backtest", *options, "--out", "scores.parquet", "--json"])
+    duckdb.sql(block)
+
+    assert isinstance(ran.exception, UsageError)
+    assert "--out scores.csv is written as Parquet: give a name that ends in .parquet" in str(ran.exception)
+    assert block.strip() in str(ran.exception)
+    with Path("scores.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == json.loads(ran_well.stdout)["events"]

@@ -80,7 +80,7 @@ def test_a_place_without_an_archive_is_named_with_what_to_give(command: str, tmp
         ("import gone.csv --to archive", 1, "gone.csv cannot be read"),
         ("send --file gone.jsonl", 1, "gone.jsonl cannot be read"),
         ("train --data gone", 1, "gone"),
-        ("backtest --model gone --from 2026-01-01 --to 2026-02-01 --out x --archive archive", 1, "gone"),
+        ("backtest --model gone --from 2026-01-01 --to 2026-02-01 --out x.parquet --archive archive", 1, "gone"),
         ("evaluate --model gone --from 2026-01-01 --to 2026-02-01 --archive archive", 1, "gone"),
         (
             "evaluate --model MODEL --from 2026-01-01 --to 2026-02-01 --archive archive --out file",
