@@ -71,7 +71,7 @@ class Summary(NamedTuple):
     labels_of_unknown: int  # their transaction is not in the days that were read
     labels_too_late: int  # landed after the cut-off; not used
     days_without_transactions: int  # of event time, between the first and the last: their files may be missing
-    stamped_ahead: int  # records of both whose Kafka timestamp is after the cut-off: a producer's clock is ahead
+    stamped_ahead: int  # records of both, but for an import's labels, of after the cut-off: a clock is ahead
 
 
 def ahead_note(stamped_ahead: int) -> str:

@@ -23,4 +23,4 @@ SELECT (SELECT count(*) FROM transactions) - (SELECT count(*) FROM repeats),
        (SELECT coalesce(max(day) - min(day) + 1 - count(DISTINCT day), 0)::BIGINT
         FROM (SELECT epoch_ms(created_at) // 86400000 AS day FROM transactions)),
        (SELECT count(*) FROM transactions WHERE epoch_ms(kafka_timestamp) > $landed_by_ms)
-       + (SELECT count(*) FROM labels WHERE epoch_ms(kafka_timestamp) > $landed_by_ms)
+       + (SELECT count(*) FROM labels WHERE epoch_ms(kafka_timestamp) > $landed_by_ms AND topic_id <> 'import')

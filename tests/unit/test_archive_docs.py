@@ -38,6 +38,14 @@ def test_duckdb_reads_it_as_it_is() -> None:
 
 
 @pytest.mark.usefixtures("archive_here")
+def test_times_leave_duckdb_as_the_page_says() -> None:
+    [expression] = re.findall(r"or as `(.*)`\.$", PAGE, re.MULTILINE)
+    [first, *_] = duckdb.sql(f"SELECT {expression} FROM read_parquet('archive/*/*/*.parquet') ORDER BY 1").fetchall()  # noqa: S608
+
+    assert str(first[0]).startswith("2026-01-")
+
+
+@pytest.mark.usefixtures("archive_here")
 @pytest.mark.parametrize("program", ["pandas", "polars"])
 def test_data_frames_read_it_as_it_is(program: str) -> None:
     module = pytest.importorskip(program)

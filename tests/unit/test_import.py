@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from models.context import day_date
 from stream.errors import UsageError
 from stream.partitioner import partitions_of
 from stream.settings import Settings
@@ -23,6 +24,9 @@ from training.import_command import plan_of, run
 from training.import_history import Imported
 from training.import_report import summary_lines
 from training.import_sources import UnusableHistoryError
+from training.labels import open_labels
+from training.periods import labelled_days
+from training.profiles import Topics
 
 Row = dict[str, Any]
 
@@ -408,6 +412,20 @@ def test_numbers_that_a_tool_made_floats_are_ids_all_the_same(tmp_path: Path) ->
 
     assert [row["user_id"] for row in read(tmp_path / "archive")] == ["596"]
     assert result.refused.total() == 1
+
+
+def test_labels_of_an_import_that_are_still_to_come_do_not_end_the_delay_and_no_clock_is_blamed(tmp_path: Path) -> None:
+    rows = [given(transaction_id=str(day), created_at=f"2026-01-{day:02d}", is_fraud=1) for day in range(1, 31)]
+    imported(tmp_path / "archive", written(tmp_path / "a.csv", rows), label="is_fraud=is_fraud")
+    now_ms = int(datetime(2026, 1, 30, 12, tzinfo=UTC).timestamp() * 1000)
+    with open_labels(open_archive(str(tmp_path / "archive")), Topics("transactions", "fraud-labels")) as labels:
+        extent = labels.extent(now_ms)
+        summary = labels.summary(now_ms)
+
+    assert extent is not None
+    _, end = labelled_days(extent, first=None, until=None, label_delay_days=7)
+    assert day_date(end).isoformat() == "2026-01-23"
+    assert (summary.labels, summary.labels_too_late, summary.stamped_ahead) == (23, 7, 0)
 
 
 def test_ids_that_repeat_are_told(tmp_path: Path) -> None:
