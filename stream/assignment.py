@@ -213,11 +213,15 @@ class Assignment:
         try:
             done.result(_COMMIT_S)
         except TimeoutError:
-            raise NotTakenUpError("the group's first offset could not be committed in time") from None
+            if done.cancel():  # nor is it committed later, behind the back of who looks again
+                raise NotTakenUpError("the group's first offset could not be committed in time") from None
+            done.result()
 
     def _commit_what_is_asked(self) -> None:
         while not self._commits.empty():
             owned, position, done = self._commits.get_nowait()
+            if not done.set_running_or_notify_cancel():
+                continue
             if self._cancelled(owned):  # it is another's to commit now
                 done.set_exception(CancelledError())
                 continue

@@ -95,11 +95,12 @@ class Recoverer:
             found = self._find(reader, admin, partition, readable=not rebuild)
             older = found.mark is not None and self._under_older_keys(found.mark)
             decision = plan(found, self.settings.start_from)
-            self._report(partition, found, decision)
+            self._tell(partition, found, decision)
             if older and not decision.new_epoch:
                 found = replace(found, mark=self._carry(partition, found.mark))
             if decision.commit is not None:
                 commit(partition, decision.commit)
+            self._count(decision)
             if decision.new_epoch and (decision.behind or self.history):
                 mark = self._rebuild(reader, partition, found, decision, cancelled)
             elif decision.new_epoch or found.mark is None:
@@ -179,9 +180,11 @@ class Recoverer:
             raise KafkaException(answer.error)
         return None if answer.offset == OFFSET_INVALID else int(answer.offset)
 
-    def _report(self, partition: int, found: Found, decision: Plan) -> None:
+    def _count(self, decision: Plan) -> None:
         self.metrics.recoveries.labels(decision.cause).inc()
         self.metrics.events_lost.inc(decision.events_lost)
+
+    def _tell(self, partition: int, found: Found, decision: Plan) -> None:
         level = logging.INFO if decision.cause in {Cause.NONE, Cause.FRESH_GROUP} else logging.WARNING
         log.log(
             level,

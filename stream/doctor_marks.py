@@ -59,6 +59,11 @@ _TOLD: dict[Cause, tuple[Severity, str, str]] = {
         "would begin {n} anew: the topic was deleted and made again, or the offsets are beyond its end",
         "see whether TENFOLD_BOOTSTRAP_SERVERS is the right Kafka",
     ),
+    Cause.LOG_TRUNCATED: (
+        Severity.ERROR,
+        "would begin {n} anew, at the {end} payment: the topic is the same, and its log ends before the offsets",
+        "see why the brokers have lost the end of the log (docs/how-to/recovering.md, The log was truncated)",
+    ),
     Cause.PARTITION_ADDED: (
         Severity.WARNING,
         "would take {n} from the beginning: added to the topic, and users have moved",

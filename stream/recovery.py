@@ -25,6 +25,7 @@ class Cause(StrEnum):
     MOVED_BACK = "moved-back"  # someone moved the group's offsets back
     EVENTS_LOST = "events-lost"  # retention took events before they were scored
     NEW_TOPIC = "new-topic"  # the topic was deleted and made again
+    LOG_TRUNCATED = "log-truncated"  # the topic is the same, and the broker has lost the end of its log
     PARTITION_ADDED = "partition-added"  # the topic has more partitions than the group began with
 
 
@@ -67,10 +68,15 @@ def plan(found: Found, start_from: Literal["earliest", "latest"]) -> Plan:
     if mark is not None and mark.offset <= UNFINISHED:
         mark = None
     positions = [offset for offset in (found.committed, mark.offset if mark else None) if offset is not None]
-    new_topic = (mark is not None and mark.topic_id != found.topic_id) or max(positions, default=0) > found.log_end
-    if new_topic or not positions:
+    beyond_end = max(positions, default=0) > found.log_end
+    same_topic = mark is not None and mark.topic_id == found.topic_id
+    if beyond_end or not positions or (mark is not None and not same_topic):
+        # after a truncation too: below the old offset, producers may have written anew by now
         start = log_start if start_from == "earliest" or found.added else found.log_end
-        cause = Cause.NEW_TOPIC if new_topic else Cause.PARTITION_ADDED if found.added else Cause.FRESH_GROUP
+        if positions:
+            cause = Cause.LOG_TRUNCATED if same_topic else Cause.NEW_TOPIC
+        else:
+            cause = Cause.PARTITION_ADDED if found.added else Cause.FRESH_GROUP
         return Plan(cause, start, log_start, new_epoch=True, commit=start)
     start = positions[0]  # what is committed, else the mark
     if start < log_start:

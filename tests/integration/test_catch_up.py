@@ -1,25 +1,37 @@
 """Taking a partition up, on a real Kafka and a real Redis: what is there when the mark is handed over, and after."""
 
 import logging
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import redis
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 from prometheus_client import CollectorRegistry
 
 from models.bundle import LoadedBundle
 from models.window import Windows
-from stream.catch_up import Commit, OffsetNotStableError, Recoverer
+from stream.catch_up import Commit, NotTakenUpError, Recoverer
 from stream.metrics import Metrics
 from stream.settings import Settings
+from stream.topics import topic_id
 from stream.window_store import Mark, Save, WindowStore, open_store
 from tests.conftest import GivenKafka, OwnKafka
 from tests.topics import Topics
+from tests.traffic import produce, traffic
 
 pytestmark = pytest.mark.broker
 
 OLD = Mark("the-topic-before", "old", 7)
 USERS = [b"user-%d" % n for n in range(2500)]
+
+PATIENCE_S = 60
+
+
+class TooLateError(Exception):
+    """An offset was not committed in time."""
 
 
 @pytest.fixture
@@ -45,11 +57,13 @@ def quietly(partition: int, offset: int) -> None:
 
 
 def take_up(recoverer: Recoverer, commit: Commit = quietly) -> Mark:
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             return recoverer.take_up(0, commit, cancelled=lambda: False)
-        except OffsetNotStableError:  # a broker that has just started has no coordinator yet
-            continue
+        except NotTakenUpError:  # a broker that has just started has no coordinator yet
+            if time.monotonic() > deadline:
+                raise
 
 
 def keys_of(store: WindowStore) -> Sequence[str]:
@@ -102,3 +116,30 @@ def test_old_windows_that_cannot_be_dropped_are_told_and_stay_noted(
     assert "windows of an old epoch are left until the partition is taken up again" in caplog.messages
     recoverer.clean_up(0, mark, cancelled=lambda: False)
     assert keys_of(recoverer.store) == ["mark"]
+
+
+def test_what_was_lost_is_counted_once_and_not_by_each_attempt(recoverer: Recoverer) -> None:
+    registry = CollectorRegistry()
+    recoverer = replace(recoverer, metrics=Metrics(registry))
+    settings, store = recoverer.settings, recoverer.store
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
+    produce(settings.bootstrap_servers, settings.input_topic, traffic(20, users=3, seed=1))
+    admin.delete_records([TopicPartition(settings.input_topic, 0, 15)])[
+        TopicPartition(settings.input_topic, 0)
+    ].result()
+    mark = OLD._replace(topic_id=topic_id(admin, settings.input_topic, 10))
+    assert store.save([Save(0, OLD, mark, [], Windows.empty(0))]) == [True]
+
+    def too_late(*_: int) -> None:
+        raise TooLateError
+
+    def counted() -> tuple[float | None, float | None]:
+        value = registry.get_sample_value
+        return value("tenfold_events_lost_total"), value("tenfold_recoveries_total", {"cause": "events-lost"})
+
+    for _ in range(2):
+        with pytest.raises(TooLateError):
+            take_up(recoverer, too_late)
+        assert counted() == (0, None)
+    assert take_up(recoverer).offset == 15
+    assert counted() == (15 - OLD.offset, 1)

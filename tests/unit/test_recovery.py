@@ -30,7 +30,11 @@ def found(mark: int | None, committed: int | None, log: tuple[int, int] = (0, 10
         (found(50, 50, log=(60, 100)), Plan(Cause.EVENTS_LOST, 60, 60, new_epoch=True, commit=60, events_lost=10)),
         (found(70, 70, topic_id="b"), Plan(Cause.NEW_TOPIC, 0, 0, new_epoch=True, commit=0)),
         (found(None, 101), Plan(Cause.NEW_TOPIC, 0, 0, new_epoch=True, commit=0)),
-        (found(101, 50), Plan(Cause.NEW_TOPIC, 0, 0, new_epoch=True, commit=0)),
+        (found(101, 50, topic_id="b"), Plan(Cause.NEW_TOPIC, 0, 0, new_epoch=True, commit=0)),
+        (found(101, 101), Plan(Cause.LOG_TRUNCATED, 0, 0, new_epoch=True, commit=0)),
+        (found(90, 101), Plan(Cause.LOG_TRUNCATED, 0, 0, new_epoch=True, commit=0)),
+        (found(101, 50), Plan(Cause.LOG_TRUNCATED, 0, 0, new_epoch=True, commit=0)),
+        (found(101, None, log=(40, 100)), Plan(Cause.LOG_TRUNCATED, 40, 40, new_epoch=True, commit=40)),
         (found(100, 100), Plan(Cause.NONE, 100, 100)),
     ],
 )
@@ -45,6 +49,10 @@ def test_windows_of_another_release_are_rebuilt() -> None:
 
 def test_a_group_that_starts_at_the_end_begins_with_warm_windows() -> None:
     assert plan(found(None, None), "latest") == Plan(Cause.FRESH_GROUP, 100, 0, new_epoch=True, commit=100)
+
+
+def test_a_log_that_has_lost_its_end_is_begun_where_the_setting_says() -> None:
+    assert plan(found(101, 101), "latest") == Plan(Cause.LOG_TRUNCATED, 100, 0, new_epoch=True, commit=100)
 
 
 def test_windows_of_a_rebuild_that_did_not_end_are_good_for_nothing() -> None:
@@ -79,7 +87,7 @@ def test_windows_never_lead_and_nothing_is_scored_twice(
     assert log[0] <= decision.windows_from <= decision.start <= log[1]
     if not decision.new_epoch:
         assert decision.windows_from == mark, "an epoch that goes on does so exactly where its mark is"
-    if committed is not None and decision.cause not in {Cause.NEW_TOPIC, Cause.EVENTS_LOST}:
+    if committed is not None and decision.cause not in {Cause.NEW_TOPIC, Cause.LOG_TRUNCATED, Cause.EVENTS_LOST}:
         assert decision.start == committed
     if decision.commit is None:
         assert decision.start == committed, "what is not committed again is committed already"
