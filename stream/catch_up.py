@@ -33,7 +33,7 @@ from stream.replay import advance_stored, take
 from stream.same_kafka import require_same_kafka
 from stream.settings import Settings
 from stream.topics import cluster_id, topic_id
-from stream.window_store import Mark, Save, WindowStore
+from stream.window_store import Mark, Save, UnknownMarkError, WindowStore
 
 log = logging.getLogger(__name__)
 
@@ -78,11 +78,11 @@ class Recoverer:
         """Return the mark at which scoring goes on; the windows are there, and the group's offset is committed.
 
         ``commit`` commits an offset as the group's member, which only the service's own thread may do. ``rebuild`` says
-        that the windows cannot be read by this release, ``unread`` that the log could not be read, and is to be tried.
+        that mark or windows cannot be read by this release, ``unread`` that the log could not be, and is to be tried.
 
         Raises:
             NotTakenUpError: Kafka does not answer, a transaction is open, or somebody else moved the mark.
-            models.window.UnknownWindowFormatError: the windows are another release's: try again with ``rebuild``.
+            models.window.UnknownWindowFormatError: mark or windows are another release's: try again with ``rebuild``.
             stream.same_kafka.OtherKafkaError: the windows are another Kafka cluster's.
             stream.pseudonyms.PseudonymsError: the windows lie under pseudonym keys that are not this process's.
             CancelledError: ``cancelled`` says so.
@@ -135,7 +135,7 @@ class Recoverer:
             dropped = self.store.drop_over(partition, mark, unwanted)
             if self.store.pseudonyms.keys:
                 dropped += self.store.drop_carried(partition, mark, unwanted)
-        except redis.RedisError as error:
+        except (redis.RedisError, UnknownMarkError) as error:
             left = {"partition": partition, "error": str(error)}
             log.warning("windows of an old epoch are left until the partition is taken up again", extra=left)
         else:
@@ -157,13 +157,22 @@ class Recoverer:
         topic = self.settings.input_topic
         require_same_kafka(self.store, cluster_id(admin, topic, _CALL_S))
         log_start, log_end = reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=_CALL_S)
-        its_id, mark = topic_id(admin, topic, _CALL_S), self.store.mark(partition)
+        its_id, mark = topic_id(admin, topic, _CALL_S), self._mark(partition, readable=readable)
         committed = self._committed(reader, partition)
         added = False
         if mark is None and committed is None:
             count = len(reader.list_topics(topic, _CALL_S).topics[topic].partitions)
             added = was_added(admin, self.store, its_id, partition, count, _CALL_S)
         return Found(its_id, mark, committed, log_start, log_end, readable, added)
+
+    def _mark(self, partition: int, *, readable: bool) -> Mark | None:
+        try:
+            return self.store.mark(partition)
+        except UnknownMarkError:
+            if readable:
+                raise
+        self.store.forget_mark(partition)  # it stands in the way of a new one, and says nothing
+        return None
 
     def _committed(self, reader: Consumer, partition: int) -> int | None:
         """Return the group's committed offset."""

@@ -82,7 +82,7 @@ def look_at_partitions(
     Raises:
         KafkaException: Kafka does not say.
         redis.RedisError: Redis does not say.
-        ValueError: a mark is none.
+        stream.window_store.UnknownMarkError: a mark is none.
     """
     topic, group = settings.input_topic, settings.group_id
     its_id = topic_id(admin, topic, _CALL_S)

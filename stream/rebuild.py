@@ -145,9 +145,9 @@ class Rebuild:
         """Take the windows of every epoch away, those of rebuilds that died included; begin a new one."""
         mark = Mark(its_id, self.store.new_epoch(), UNFINISHED)
         nothing = Windows.empty(0, self.spec.sequence_length)
-        if self.store.save([Save(partition, self.store.mark(partition), mark, [], nothing)]) != [True]:
+        self.store.forget(partition)
+        if self.store.save([Save(partition, None, mark, [], nothing)]) != [True]:
             raise _interrupted(partition)
-        self.store.drop_epoch(partition, "*")
         most = max(_HELD // partitions, 1)
         return HeldWindows(self.store, partition, mark, self.spec.window_max_age_ms, most)
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any, NamedTuple, Protocol, Self, cast
 
-from models.window import SEQUENCE_LENGTH, Windows, pack, unpack
+from models.window import SEQUENCE_LENGTH, UnknownWindowFormatError, Windows, pack, unpack
 from stream.pseudonyms import CLEAR, Pseudonyms
 from stream.redis_client import Client, connect, owner, ping, round_trip, run_script
 from stream.redis_cluster import Command
@@ -33,6 +33,10 @@ redis.call('SET', KEYS[1], ARGV[2])
 return 1
 """
 _SCAN_COUNT = 1000
+
+
+class UnknownMarkError(UnknownWindowFormatError):
+    """What stands where a partition's mark should be is none that this release reads: as with windows, rebuild them."""
 
 
 class Mark(NamedTuple):
@@ -117,11 +121,23 @@ class WindowStore:
         ping(self.client)
 
     def mark(self, partition: int) -> Mark | None:
-        """Return a partition's mark."""
-        return Mark.from_bytes(cast("bytes | None", self.client.get(self._mark_key(partition))))
+        """Return a partition's mark.
+
+        Raises:
+            UnknownMarkError: there is something else in its place.
+        """
+        key = self._mark_key(partition)
+        try:
+            return Mark.from_bytes(cast("bytes | None", self.client.get(key)))
+        except ValueError:
+            raise UnknownMarkError(
+                f"partition {partition}: what stands under {key.decode()} is no mark that this release reads"
+            ) from None
 
     def load(self, requests: Sequence[Load], beside: Beside | None = None) -> list[Loaded]:
         """Return mark and windows of several partitions; one MGET each, in one round trip with what is ``beside``.
+
+        A mark that this release cannot read is none here: nobody starts from it.
 
         Raises:
             models.window.UnknownWindowFormatError: a window was written by another release.
@@ -134,7 +150,7 @@ class WindowStore:
         if beside is not None:
             beside.take(answers[len(requests) :])
         return [
-            Loaded(Mark.from_bytes(values[0]), unpack(values[1:], self.sequence_length))
+            Loaded(_read_or_none(values[0]), unpack(values[1:], self.sequence_length))
             for values in answers[: len(requests)]
         ]
 
@@ -161,12 +177,14 @@ class WindowStore:
             *pack(request.windows),
         ]
 
-    def forget(self, partition: int) -> None:
-        """Take a partition's mark away, and its windows: who takes it up finds none. Only while nobody scores it."""
-        mark = self.mark(partition)
+    def forget_mark(self, partition: int) -> None:
+        """Take a partition's mark away: who takes it up finds none."""
         self.client.delete(self._mark_key(partition))
-        if mark is not None:
-            self.drop_epoch(partition, mark.epoch)
+
+    def forget(self, partition: int) -> None:
+        """Take a partition's mark away, and the windows of every epoch. Only while nobody scores it."""
+        self.forget_mark(partition)
+        self.drop_epoch(partition, "*")
 
     def new_epoch(self) -> str:
         """Return an epoch that nobody has had."""
@@ -262,3 +280,10 @@ class WindowStore:
     def _window_keys(self, partition: int, epoch: str, users: Sequence[bytes]) -> list[bytes]:
         prefix = self._prefix(partition) + epoch.encode() + b":"
         return [prefix + user for user in users]
+
+
+def _read_or_none(value: bytes | None) -> Mark | None:
+    try:
+        return Mark.from_bytes(value)
+    except ValueError:
+        return None

@@ -17,7 +17,7 @@ from stream.catch_up import Commit, NotTakenUpError, Recoverer
 from stream.metrics import Metrics
 from stream.settings import Settings
 from stream.topics import topic_id
-from stream.window_store import Mark, Save, WindowStore, open_store
+from stream.window_store import Mark, Save, UnknownMarkError, WindowStore, open_store
 from tests.conftest import GivenKafka, OwnKafka
 from tests.topics import Topics
 from tests.traffic import produce, traffic
@@ -56,19 +56,22 @@ def quietly(partition: int, offset: int) -> None:
     pass
 
 
-def take_up(recoverer: Recoverer, commit: Commit = quietly) -> Mark:
+def take_up(recoverer: Recoverer, commit: Commit = quietly, *, rebuild: bool = False) -> Mark:
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
-            return recoverer.take_up(0, commit, cancelled=lambda: False)
+            return recoverer.take_up(0, commit, cancelled=lambda: False, rebuild=rebuild)
         except NotTakenUpError:  # a broker that has just started has no coordinator yet
             if time.monotonic() > deadline:
                 raise
 
 
 def keys_of(store: WindowStore) -> Sequence[str]:
-    """Return what the group has in Redis, windows as one entry each epoch."""
-    found = [key.decode().split(":")[4:] for key in store.client.scan_iter(f"tenfold:{{{store.group_id}:*", count=1000)]
+    """Return what the partition has in Redis, windows as one entry each epoch."""
+    found = [
+        key.decode().split(":")[4:]
+        for key in store.client.scan_iter(f"tenfold:{{{store.group_id}:{store.topic}:0}}:*", count=1000)
+    ]
     return sorted({parts[0] for parts in found})
 
 
@@ -143,3 +146,12 @@ def test_what_was_lost_is_counted_once_and_not_by_each_attempt(recoverer: Recove
         assert counted() == (0, None)
     assert take_up(recoverer).offset == 15
     assert counted() == (15 - OLD.offset, 1)
+
+
+def test_windows_under_a_mark_of_another_release_are_rebuilt(recoverer: Recoverer) -> None:
+    recoverer.store.client.set(f"tenfold:{{{recoverer.store.group_id}:{recoverer.store.topic}:0}}:mark", b"another's")
+    with pytest.raises(UnknownMarkError):
+        take_up(recoverer)
+    mark = take_up(recoverer, rebuild=True)
+    assert mark == recoverer.store.mark(0)
+    assert mark.epoch != OLD.epoch

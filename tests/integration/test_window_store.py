@@ -1,12 +1,14 @@
 """Windows on a real Redis: mark and windows move together or not at all."""
 
+import re
+
 import pytest
 import redis
 
 from models.window import RECORD, UnknownWindowFormatError, Windows
 from stream.redis_client import open_redis
 from stream.redis_url import split_redis_url
-from stream.window_store import Load, Mark, Save, WindowStore
+from stream.window_store import Load, Mark, Save, UnknownMarkError, WindowStore
 from tests.brokers import RedisServer
 
 pytestmark = pytest.mark.broker
@@ -128,3 +130,15 @@ def test_a_window_of_another_release_is_refused_by_name(store: WindowStore) -> N
     store.client.set(f"tenfold:{{{store.group_id}:transactions:0}}:epoch:ann", b"\x63" + bytes(RECORD.itemsize))
     with pytest.raises(UnknownWindowFormatError):
         store.load([Load(0, "epoch", [b"ann"])])
+
+
+def test_a_mark_of_another_release_is_refused_by_name_and_nobody_starts_from_it(store: WindowStore) -> None:
+    begin(store)
+    key = f"tenfold:{{{store.group_id}:transactions:0}}:mark"
+    for other in (b"2 topic-id epoch 5 more", b"\xff", b"topic-id epoch five"):
+        store.client.set(key, other)
+        with pytest.raises(UnknownMarkError, match=f"partition 0: what stands under {re.escape(key)} is no mark"):
+            store.mark(0)
+        assert store.load([Load(0, "epoch", [b"ann"])])[0].mark is None
+    store.forget(0)
+    assert store.mark(0) is None
