@@ -21,7 +21,7 @@ from confluent_kafka.admin import AdminClient
 from models.spec import BundleSpec
 from models.window import Windows
 from stream.clients import common_config, open_client, reader_config
-from stream.decode import Decoded, decode
+from stream.decode import Decoded
 from stream.errors import TenfoldError
 from stream.growth import was_added
 from stream.held_windows import HeldWindows, WindowsMovedError
@@ -29,7 +29,7 @@ from stream.history import History
 from stream.metrics import Metrics
 from stream.progress import Progress
 from stream.recovery import UNFINISHED, Cause, Found, Plan, plan
-from stream.replay import advance_stored, take
+from stream.replay import advance_stored, decode_messages, take
 from stream.same_kafka import require_same_kafka
 from stream.settings import Settings
 from stream.topics import cluster_id, topic_id
@@ -299,14 +299,6 @@ class Recoverer:
                 raise CancelledError
             chunk, at = take(reader, at, end, _CHUNK, _CALL_S)
             if chunk or at == end:
-                yield (
-                    decode(
-                        [message.key() for message in chunk],
-                        [message.value() for message in chunk],
-                        [message.timestamp()[1] for message in chunk],
-                        self.settings.input_framing,
-                    ),
-                    at,
-                )
+                yield decode_messages(chunk, self.settings.input_framing), at
                 self.metrics.recovered_events.inc(len(chunk))
                 progress.add(len(chunk), offset=at)

@@ -18,12 +18,12 @@ from pydantic import ValidationError
 from models.window import RECORD, Records
 from stream.clients import common_config, open_client, reader_config
 from stream.contract import FRAUD_SCORE, SOURCE_OFFSET, SOURCE_PARTITION, SOURCE_TOPIC
-from stream.decode import MAX_AHEAD_MS, Decoded, decode
+from stream.decode import MAX_AHEAD_MS
 from stream.explain import Context, Ids, Model, Story, best
 from stream.explain_model import ExplainError, NotKeptError, find_model, served_context
 from stream.moments import shown
 from stream.progress import Counted
-from stream.replay import take
+from stream.replay import decode_messages, take
 from stream.settings import Settings
 from stream.terminal import escaped
 from stream.topics import require_topics, topic_id
@@ -124,7 +124,7 @@ def _ways(
     own = list(_scan(consumer, place, offset + 1, progress)) if offset >= low else []
     if not own:
         raise NotKeptError(f"{record} is not there any more: Kafka has deleted it")
-    decoded = _decode(own, settings)
+    decoded = decode_messages(own, settings.input_framing)
     if [each.transaction_id for each in decoded.transactions] != [score["transaction_id"]]:
         raise NotKeptError(
             f"{record} is another payment now: the topic was made anew under its name, or TENFOLD_INPUT_FRAMING is not "
@@ -224,7 +224,7 @@ def _story(
     seen = [*before, here]
     # a pseudonym does not say where its user is placed: a rebuild leaves what the archive has of it where it is
     remembered = [each for each in seen if each is here or not settings.pseudonyms.keys]
-    decoded = _decode(_in_order(seen), settings)
+    decoded = decode_messages(_in_order(seen), settings.input_framing)
     hashes = decoded.records["transaction"].tolist()
     ids = {
         of: (each.transaction_id, each.merchant_id)
@@ -256,12 +256,3 @@ def _in_order(seen: Sequence[_Seen]) -> list[Message]:
         times = accumulate((message.timestamp()[1] for message in each.messages), max)
         timed += zip(times, each.messages, strict=True)
     return [message for _, message in sorted(timed, key=itemgetter(0))]
-
-
-def _decode(messages: list[Message], settings: Settings) -> Decoded:
-    return decode(
-        [message.key() for message in messages],
-        [message.value() for message in messages],
-        [message.timestamp()[1] for message in messages],
-        settings.input_framing,
-    )

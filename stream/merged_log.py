@@ -13,9 +13,8 @@ import numpy.typing as npt
 from confluent_kafka import Consumer, TopicPartition
 
 from models.window import RECORD, Ints, Records
-from stream.decode import decode
 from stream.framing import Framing
-from stream.replay import take_some
+from stream.replay import decode_messages, take_some
 
 #: Records held in memory at a time, of all partitions together.
 BUFFER = 50_000
@@ -72,8 +71,7 @@ class _Stream:
         while not self.over and not len(self.ready.users):
             messages, self._at = take_some(self._reader, self._at, self._end, self._most, _WAIT_S)
             timestamps = np.array([message.timestamp()[1] for message in messages], np.int64)
-            keys, values = [m.key() for m in messages], [m.value() for m in messages]
-            decoded = decode(keys, values, timestamps.tolist(), self._framing)
+            decoded = decode_messages(messages, self._framing)
             times = np.maximum(np.maximum.accumulate(timestamps), self._latest_ms)[decoded.rows]
             users = np.empty(len(decoded.users), np.object_)
             users[:] = decoded.users

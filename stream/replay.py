@@ -6,6 +6,8 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
 from models.window import Records, advance
+from stream.decode import Decoded, decode
+from stream.framing import Framing
 from stream.window_store import Load, Mark, Save, WindowStore
 
 
@@ -47,6 +49,16 @@ def take_some(reader: Consumer, at: int, end: int, most: int, wait_s: float) -> 
     if not taken and behind < end:
         raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
     return taken, behind
+
+
+def decode_messages(messages: Sequence[Message], framing: Framing) -> Decoded:
+    """Decode records as the scorer does; ``framing`` is as in :func:`stream.decode.decode`."""
+    return decode(
+        [message.key() for message in messages],
+        [message.value() for message in messages],
+        [message.timestamp()[1] for message in messages],
+        framing,
+    )
 
 
 def advance_stored(
