@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ _UNSTABLE_S = 0.25
 _PATIENT_ATTEMPTS = 40  # of 0.75 s or so each: longer than the broker lets a dead owner's transaction be open
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.05, 5.0
 _COMMIT_S = 10.0
+_COMPLAIN_EVERY_S = 30.0
 
 
 @dataclass
@@ -52,6 +54,8 @@ class Assignment:
         self._cleaning = ThreadPoolExecutor(1, "clean-up")  # one at a time: each looks at every key that Redis has
         self._commits: SimpleQueue[tuple[_Owned, TopicPartition, Future[None]]] = SimpleQueue()
         self.joined = False
+        self.trouble: Exception | None = None  # why partitions were last taken up again, while one still waits for it
+        self._next_complaint = 0.0
 
     @property
     def ready(self) -> dict[int, Mark]:
@@ -83,6 +87,7 @@ class Assignment:
         for partition in partitions:
             if partition in self._owned:
                 self._owned[partition].attempts, self._owned[partition].failed = 0, None
+        self._forget_trouble()
 
     def failed(self, ends: Mapping[int, Mark]) -> None:
         """Say that a batch with these ends did not get through."""
@@ -102,7 +107,7 @@ class Assignment:
         """Forget the partitions: they are another's now."""
         for owned in self._owned.values():
             owned.revoked.set()
-        self._owned, self.joined = {}, False
+        self._owned, self.joined, self.trouble = {}, False, None
 
     def take_up_again(
         self, partitions: Collection[int], error: Exception | None = None, *, unread: bool = False
@@ -115,7 +120,11 @@ class Assignment:
             stream.outage.OutageError: this has gone on for too long.
         """
         if error is not None:
-            log.warning("taking partitions up again", extra={"partitions": list(partitions), "error": str(error)})
+            now = time.monotonic()
+            if now >= self._next_complaint or str(error) != str(self.trouble):
+                log.warning("taking partitions up again", extra={"partitions": list(partitions), "error": str(error)})
+                self._next_complaint = now + _COMPLAIN_EVERY_S
+            self.trouble = error
             self._outage.failed(error)
         for partition in partitions:
             owned = self._owned.get(partition)
@@ -153,6 +162,7 @@ class Assignment:
                 log.info("scoring", extra={"partition": partition, "offset": mark.offset, "epoch": mark.epoch})
                 some_ready = True
         if some_ready:
+            self._forget_trouble()
             self._fetch_ready()
             if not self.recovering:
                 log.info("scoring every partition", extra={"partitions": sorted(self._owned)})
@@ -173,6 +183,10 @@ class Assignment:
         if owned.unstable >= _PATIENT_ATTEMPTS:
             self._outage.failed(error)
         self._take_up(partition, _UNSTABLE_S)
+
+    def _forget_trouble(self) -> None:
+        if not self.recovering and not self.held_up:
+            self.trouble = None
 
     def _fetch_ready(self) -> None:
         """Have the consumer fetch the ready partitions, each from its mark, and no other.

@@ -160,7 +160,11 @@ class Metrics:
         )
 
         # what runs
-        self.dependency_up = gauge("dependency_up", "1 while Kafka, or Redis, answers this process", ["dependency"])
+        self.dependency_up = gauge(
+            "dependency_up",
+            "1 while Kafka, or Redis, answers this process; 0 also while Redis refuses its writes",
+            ["dependency"],
+        )
         self.redis_may_evict = gauge("redis_may_evict", "1 while Redis may drop windows, which was not so at the start")
         self.partitions = gauge("partitions", "Partitions that this process owns")
         self.input_partitions = gauge("input_partitions", "Partitions of the input topic: more of them move users")

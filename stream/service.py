@@ -27,6 +27,7 @@ from stream.outage import Outage, OutageError
 from stream.partitioner import partitions_of
 from stream.pipeline import FencedError, Pipeline
 from stream.publisher import ProducerLostError
+from stream.redis_client import refuses
 from stream.settings import Settings
 from stream.topics import missing_topics
 from stream.window_store import Mark, WindowStore
@@ -70,6 +71,7 @@ class Service:
         self._metrics, self._health, self._outage, self._stop = metrics, health, outage, stop
         self._kafka_answers = kafka_answers
         self._away: str | None = None  # who does not answer
+        self._refused = False  # it does, with a no
         self._lost_at = float("inf")  # when to ask whether it is the consumer that is lost
         self._newest_ms: dict[int, int] = {}  # by partition: Kafka timestamp of the last record taken
         self._partition_count, self._count_again = 0, True
@@ -304,7 +306,7 @@ class Service:
             limit = {"gives_up_after_s": self._settings.outage_limit_s}
             log.warning("no answer", extra={"from": away, "error": str(error), **limit})
             self._next_complaint = now + _COMPLAIN_EVERY_S
-        self._away = away
+        self._away, self._refused = away, refuses(error)
 
     def _say_what_is_missing(self, missing: list[str], now: float) -> None:
         if missing and (missing != self._missing or now >= self._next_complaint):
@@ -316,7 +318,7 @@ class Service:
         up = self._metrics.dependency_up
         up.labels("kafka").set(self._away != "Kafka")
         if self._away != "Kafka":  # else Redis was not asked
-            up.labels("redis").set(self._away != "Redis")
+            up.labels("redis").set(self._away != "Redis" and not isinstance(self._assignment.trouble, redis.RedisError))
 
     def _look_for_kafka(self, now: float) -> None:
         """Find out whether Kafka is away, or this consumer is lost.
@@ -335,17 +337,24 @@ class Service:
         recovering, held_up = self._assignment.recovering, self._assignment.held_up
         self._metrics.recovering_partitions.set(len(recovering))
         if self._away is not None:
-            self._health.why_not_ready = f"{self._away} does not answer"
+            self._health.why_not_ready = f"{self._away} {'refuses this client' if self._refused else 'does not answer'}"
         elif self._missing:
             self._health.why_not_ready = f"no topic {', '.join(self._missing)}: create with `tenfold topics create`"
         elif not self._assignment.joined:
             self._health.why_not_ready = "waiting for the group to assign partitions"
         elif recovering:
-            self._health.why_not_ready = f"taking up partitions {', '.join(map(str, recovering))}"
+            self._health.why_not_ready = f"taking up partitions {', '.join(map(str, recovering))}{self._trouble()}"
         elif held_up:
-            self._health.why_not_ready = f"nothing gets through of partitions {', '.join(map(str, held_up))}"
+            numbers = ", ".join(map(str, held_up))
+            self._health.why_not_ready = f"nothing gets through of partitions {numbers}{self._trouble()}"
         else:
             self._health.why_not_ready = None
+
+    def _trouble(self) -> str:
+        trouble = self._assignment.trouble
+        if trouble is None:
+            return ""
+        return f": {'Redis: ' if isinstance(trouble, redis.RedisError) else ''}{trouble}"
 
     def _look_at_lag(self) -> None:
         now = time.monotonic()

@@ -175,6 +175,33 @@ def test_who_does_not_answer_is_named(deployment: Deployment, own_redis: RedisSe
     scorer.process.wait_until(lambda: up("redis") == 1, 60)
 
 
+def test_a_redis_that_answers_and_refuses_is_told_by_its_own_words(
+    deployment: Deployment, own_redis: RedisServer
+) -> None:
+    """Full, or with another password: looked at as one that is down, or as windows on their way, nobody finds it."""
+
+    def waits_with(why: str) -> bool:
+        down = scorer.metric('tenfold_dependency_up{dependency="redis"}') == 0
+        return down and why in scorer.get("/readyz")[1]
+
+    own_redis.start()
+    deployment.redis_url = own_redis.url
+    scorer = deployment.scorer().wait_until_ready()
+    with redis.Redis.from_url(own_redis.url) as client:
+        client.config_set("maxmemory", "1")
+        produce(deployment.bootstrap, deployment.input_topic, iter(some(100)))
+        scorer.process.wait_until(lambda: waits_with("Redis: command not allowed when used memory"), 60)
+        client.config_set("maxmemory", "0")
+        scorer.process.wait_until(lambda: scorer.get("/readyz")[0] == 200, 60)
+        assert scorer.metric('tenfold_dependency_up{dependency="redis"}') == 1
+
+        client.config_set("requirepass", "another")
+        client.client_kill_filter(_type="normal", skipme=True)
+        scorer.process.wait_until(lambda: waits_with("Redis refuses this client"), 60)
+        client.config_set("requirepass", "")
+        scorer.process.wait_until(lambda: scorer.get("/readyz")[0] == 200, 60)
+
+
 def test_topics_that_are_gone_are_named_and_made_again_they_are_scored(deployment: Deployment) -> None:
     topics = (deployment.input_topic, deployment.output_topic)
     admin = AdminClient({"bootstrap.servers": deployment.bootstrap})
