@@ -11,13 +11,16 @@ LOCK = "lock"
 
 
 @contextmanager
-def one_writer(directory: Path) -> Iterator[None]:
+def one_writer(directory: Path, *, wait: bool = True) -> Iterator[None]:
     """Wait until no other process writes to ``directory`` under this lock, and keep others out meanwhile.
 
     A process that dies lets go of it.
+
+    Raises:
+        BlockingIOError: another one writes, and this one was not to ``wait``.
     """
     with (directory / LOCK).open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
 
 
@@ -37,9 +40,13 @@ def no_writer(directory: Path) -> Iterator[None]:
 def replace_text(path: Path, text: str) -> None:
     """Set the content of ``path``: after a crash it is the old or the new one, and once this returns the new one."""
     draft = path.with_name(f".{path.name}.new")
-    with draft.open("wb", buffering=0) as file:
-        file.write(text.encode())
-        os.fsync(file.fileno())
+    draft.write_bytes(text.encode())
+    replace_file(draft, path)
+
+
+def replace_file(draft: Path, path: Path) -> None:
+    """Give the file ``draft`` the name of ``path``: after a crash that is the old or the new one, then the new one."""
+    _sync(draft)
     os.replace(draft, path)  # noqa: PTH105 - Path.replace says nothing of atomic
     sync_directory(path.parent)
 

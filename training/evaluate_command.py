@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import UTC, date, datetime, time
@@ -25,6 +24,7 @@ from training.options import day
 from training.prediction import predict_of
 from training.profiles import Topics
 from training.report import report_page
+from training.scratch import scratch_in
 
 REPORT, METRICS, SUMMARY = "report.html", "metrics.json", "summary.md"
 
@@ -75,11 +75,11 @@ def run(
         try:
             if out is not None:
                 out.mkdir(parents=True, exist_ok=True)
-            columns = stack.enter_context(tempfile.TemporaryDirectory(dir=out, prefix=".columns."))
+            columns = stack.enter_context(scratch_in(out))
         except OSError as error:
             raise EvaluateError(f"{out} cannot be written: {error.strerror or error}") from error
         wanted = Wanted.of_bundle(bundle.spec, *days, now_ms)
-        made = _windows(archive, settings, wanted, Path(columns), progress)
+        made = _windows(archive, settings, wanted, columns, progress)
         evaluated = _evaluated(bundle, made, alert_budget)
     facts = {
         "model_version": bundle.spec.model_version,

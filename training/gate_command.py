@@ -1,7 +1,6 @@
 """The gate on an archive: which days are held out for two bundles of a store, and what both make of them."""
 
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
@@ -26,6 +25,7 @@ from training.periods import labelled_days
 from training.prediction import Floats32, predict_of, predict_part
 from training.profiles import Topics
 from training.scored import scored
+from training.scratch import scratch_in
 
 #: So many held-out days at most, the latest: four of each weekday.
 DAYS = 28
@@ -122,10 +122,10 @@ def compare_bundles(
     say(f"comparing {' with '.join(names)} on {first} to {until - timedelta(days=1)}")
     wanted = [Wanted.of_bundle(loaded.spec, first, until, now_ms) for loaded in (champion, challenger)]
     processes = len(os.sched_getaffinity(0))
-    with tempfile.TemporaryDirectory(dir=scratch, prefix=".columns.") as columns:
+    with scratch_in(scratch) as columns:
 
         def replayed(place: int) -> MadeRange:
-            directory = Path(columns) / str(place)
+            directory = columns / str(place)
             directory.mkdir()
             try:
                 return part_of_range(archive, topics, settings.output_topic, wanted[place], directory, processes)

@@ -107,6 +107,7 @@ def run_on_archive(
     from training.job import Job, say  # noqa: PLC0415
     from training.labels import ahead_note  # noqa: PLC0415
     from training.profiles import Topics  # noqa: PLC0415
+    from training.scratch import scratch_in  # noqa: PLC0415
 
     now = datetime.now(UTC)
     try:
@@ -136,13 +137,11 @@ def run_on_archive(
             now_ms=int(now.timestamp() * 1000),
         )
         _make_writable(job.store)
-        with tempfile.TemporaryDirectory(dir=job.store, prefix=".columns.") as columns:
+        with scratch_in(job.store) as columns:
             say("Loading transaction sequences…")
             topics = Topics(settings.input_topic, settings.labels_topic)
             processes = len(os.sched_getaffinity(0))
-            made = dataset_of(
-                archive, topics, settings.output_topic, wanted, Path(columns), processes, dask, told_by(say)
-            )
+            made = dataset_of(archive, topics, settings.output_topic, wanted, columns, processes, dask, told_by(say))
             say("Preparing sequences…")
             days, summary = dict(made.days), made.summary._asdict()
             for name, (begin, last) in days.items():
@@ -224,7 +223,7 @@ def _make_writable(store: Path) -> None:
     """Make the store's directory if there is none, before hours go into what it cannot take."""
     try:
         store.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=store, prefix=".columns."):
+        with tempfile.TemporaryDirectory(dir=store, prefix=".writable."):
             pass
     except OSError as error:
         raise TrainError(f"the model store {store} cannot be written: {error.strerror or error}; see --store") from None
