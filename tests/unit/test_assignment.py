@@ -39,6 +39,9 @@ class Recovery:
             raise self.error
         return MARK
 
+    def clean_up(self, *_: object) -> None:
+        pass
+
 
 class Bench:
     def __init__(self, recovery: Recovery) -> None:

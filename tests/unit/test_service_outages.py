@@ -35,7 +35,9 @@ class QuietKafka(QuietConsumer):
 
     def list_topics(self, *_: object) -> Any:
         topics = (Settings().input_topic, Settings().output_topic, Settings().dlq_topic)
-        return SimpleNamespace(topics={name: SimpleNamespace(partitions={0: None}, error=None) for name in topics})
+        return SimpleNamespace(
+            brokers={1: None}, topics={name: SimpleNamespace(partitions={0: None}, error=None) for name in topics}
+        )
 
     def poll(self, _: float) -> object:
         return self.records.pop() if self.records else None
