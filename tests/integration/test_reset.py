@@ -152,7 +152,7 @@ def test_a_rebuild_that_does_not_end_leaves_what_a_scorer_can_rebuild(
     assert verdict.right, verdict
     windows = f"tenfold:{{{deployment.group_id}:{deployment.input_topic}:*"
     with redis.Redis.from_url(deployment.redis_url) as client:  # a scorer drops what is left, beside its scoring
-        scorer = deployment.scorer()
+        scorer = deployment.scorer().wait_until_ready()
         scorer.process.wait_until(lambda: len(client.keys(windows)) == 3 + len(expected.windows), 60)
     assert scorer.stop() == 0
 
