@@ -46,6 +46,9 @@ class QuietKafka(QuietConsumer):
         assert self.error is not None
         raise self.error
 
+    def position(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        return partitions
+
     def get_watermark_offsets(self, *_: object, **__: object) -> tuple[int, int]:
         return 0, MARK.offset
 
