@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 
-from models.bundle import BundleError, load_bundle, resolve_model
+from models.bundle import STARTER, BundleError, load_bundle
 from models.runtime import MissingRuntimeError
 from models.spec import BundleSpec
 from models.store import Store, StoreError
 from models.switches import HistoryError
 from stream.doctor_finding import Finding, error, note, ok, warning
+from stream.in_force import bundle_in_force
 from stream.plurals import count_of
 from stream.settings import Settings, mask_url
 
@@ -15,15 +16,17 @@ from stream.settings import Settings, mask_url
 def check_bundle(settings: Settings) -> tuple[list[Finding], BundleSpec | None]:
     """Return what the bundle in force proves here, and its spec if it does: sums, golden outputs, runtime."""
     try:
-        loaded = load_bundle(
-            resolve_model(settings.model, settings.model_store), settings.runtime, settings.runtime_threads
-        )
+        loaded = load_bundle(bundle_in_force(settings), settings.runtime, settings.runtime_threads)
     except (BundleError, MissingRuntimeError, OSError) as failed:
         fix = "put it right as it says, or `tenfold models rollback`; a running scorer goes on with the one it has"
         return [error("bundle-refused", str(failed), fix)], None
     spec = loaded.spec
     told = f"bundle {spec.model_version} proves its sums and golden outputs in {loaded.runtime.name}"
-    return [ok("bundle", told)], spec
+    findings = [ok("bundle", told)]
+    if loaded.bundle.directory.parent == STARTER:
+        what = f"there is no champion in {settings.model_store}: the starter scores, trained on simulated payments"
+        findings.append(note("starter-in-force", what))
+    return findings, spec
 
 
 def check_store(settings: Settings) -> Iterator[Finding]:

@@ -22,10 +22,11 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
-from models.bundle import BundleError, load_bundle, resolve_model
+from models.bundle import BundleError, load_bundle
 from stream.clients import common_config, open_client, reader_config
 from stream.errors import TenfoldError, UsageError
 from stream.history import open_history
+from stream.in_force import bundle_in_force
 from stream.members import count_members
 from stream.merged_log import READER_CONFIG
 from stream.plurals import count_of
@@ -92,7 +93,7 @@ class Reset:
             stream.rebuild.InterruptedRebuildError: a scorer was started meanwhile.
         """
         try:
-            spec = load_bundle(resolve_model(self.settings.model, self.settings.model_store)).spec
+            spec = load_bundle(bundle_in_force(self.settings)).spec
         except BundleError as error:
             raise ResetError(str(error)) from None
         reader = open_client(Consumer, reader_config(self.settings, READER_CONFIG))

@@ -17,7 +17,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from models.bundle import BundleError, LoadedBundle, load_bundle, resolve_model
+from models.bundle import STARTER, BundleError, LoadedBundle, load_bundle
 from models.runtime import MissingRuntimeError
 from models.store import Store, StoreError
 from stream import health, logs
@@ -29,6 +29,7 @@ from stream.errors import TenfoldError
 from stream.eviction import EVERY_S as EVICTION_EVERY_S
 from stream.eviction import Eviction, evicting_policies
 from stream.history import History, open_history
+from stream.in_force import bundle_in_force
 from stream.metrics import Metrics
 from stream.model_watch import ModelWatch
 from stream.outage import Outage
@@ -101,6 +102,11 @@ def run(settings: Settings, stop: threading.Event) -> None:
         log.info("connected", extra=_addresses(settings))
         started = {"model_version": model.spec.model_version, "delivery": settings.delivery}
         log.info("scorer started", extra={**started, "group": settings.group_id})
+        if model.bundle.directory.parent == STARTER:
+            log.warning(
+                "the starter scores, which was trained on simulated payments: there is no champion",
+                extra={"store": str(settings.model_store)},
+            )
         parts.suppressed.look()  # before the first score
         looking = [
             look_every(1.0, parts.health.look, "waiting", stop),
@@ -211,7 +217,7 @@ def _tune_interpreter() -> None:
 
 def _load_model(settings: Settings) -> LoadedBundle:
     try:
-        directory = resolve_model(settings.model, settings.model_store)
+        directory = bundle_in_force(settings)
         return load_bundle(directory, settings.runtime, settings.runtime_threads)
     except (BundleError, MissingRuntimeError) as error:
         raise StartError(str(error)) from None

@@ -37,6 +37,8 @@ def healthy(
 ) -> Callable[..., Deployment]:
     """Make a deployment as the documentation wants it; what it is given is wrong with it."""
 
+    (tmp_path / "store").mkdir()
+
     def make(partitions: int = 3, dlq_bytes: int = 2_097_176, **of_input: str) -> Deployment:
         return Deployment(
             kafka.bootstrap,
@@ -239,6 +241,13 @@ def test_a_changed_bundle_is_one_finding(healthy: Callable[..., Deployment], tmp
     file.write_bytes(file.read_bytes() + b"x")
 
     assert bad(looked_at(healthy(), write=False, model=str(bundle))) == ["bundle-refused"]
+
+
+def test_a_store_that_is_named_and_not_there_is_one_finding(healthy: Callable[..., Deployment]) -> None:
+    deployment = healthy()
+
+    assert "starter-in-force" in [each.code for each in looked_at(deployment, write=False)]
+    assert bad(looked_at(deployment, write=False, model_store="nowhere")) == ["bundle-refused"]
 
 
 def test_what_is_away_is_one_finding_each(healthy: Callable[..., Deployment]) -> None:

@@ -76,7 +76,7 @@ def looked_at(address: str, redis_url: str, tmp_path: Path) -> list[Finding]:
         "sasl.username": "scorer",
         "sasl.password": "known",
     }
-    settings = Settings(bootstrap_servers=address, redis_url=redis_url, model_store=tmp_path / "store", kafka=kafka)
+    settings = Settings(bootstrap_servers=address, redis_url=redis_url, model_store=tmp_path, kafka=kafka)
     return examine(settings, None, write=True)
 
 
