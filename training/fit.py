@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from models.durable import replace_file
 from models.lstm import build_lstm_model
 from training.dataset import Part
 
@@ -81,16 +82,19 @@ def fit(
     Where honest windows were left out of the training days, each that is left weighs as many as it stands for. The loss
     is then that of all windows, in expectation, and the probabilities need no correction.
 
-    Weights and optimizer are saved to ``scratch`` with every epoch: a run that was killed goes on from there when it is
-    called again with the same model, data and options, but looks for the best weights among the epochs that follow
-    only, and may end with others than an uninterrupted run. Each better model is saved there as ``best.keras``.
+    Weights and optimizer are saved to ``scratch`` with every epoch, whole or not at all: a run that was killed goes on
+    from there when it is called again with the same model, data and options, but looks for the best weights among the
+    epochs that follow only, and may end with others than an uninterrupted run. Each better model is saved there as
+    ``best.keras``.
     """
     steps = math.ceil(len(train) / batch_size)
 
+    def gone_through() -> int:
+        """Return the number of epochs, by the optimizer, which counts on after an interruption."""
+        return int(model.optimizer.iterations.numpy()) // steps
+
     def shuffled() -> Iterator[tuple[Inputs, Floats32, Floats32]]:
-        # the optimizer counts on after an interruption, so that the order goes on as well
-        epoch = int(model.optimizer.iterations.numpy()) // steps
-        order = np.random.default_rng([seed, epoch]).permutation(len(train))
+        order = np.random.default_rng([seed, gone_through()]).permutation(len(train))
         for begin in range(0, len(order), batch_size):
             rows = np.sort(order[begin : begin + batch_size])  # in order on disk
             is_fraud = train.is_fraud[rows]
@@ -106,25 +110,39 @@ def fit(
             inputs = _inputs(np.asarray(validation.features[rows]), np.asarray(validation.context[rows]))
             yield inputs, validation.is_fraud[rows]
 
-    # what an interrupted run left is read into variables that are there
+    # what an interrupted run left is read into variables that are there. Keras' own BackupAndRestore keeps the epoch in
+    # a second file, and one that was cut short, or the first of a run, stops every run after it
     model.optimizer.build(model.trainable_variables)
+    scratch.mkdir(parents=True, exist_ok=True)
+    latest, draft = scratch / "latest.weights.h5", scratch / "draft.weights.h5"
+    if latest.exists():
+        model.load_weights(latest)
+
+    def keep(epoch: int, _: object) -> None:
+        if epoch + 1 < epochs:  # after the last one a run that was killed would find nothing left to do
+            model.save_weights(draft, overwrite=True)
+            replace_file(draft, latest)
+
     inputs = tf.nest.map_structure(_columns_of, _inputs(train.features, train.context))
     column = tf.TensorSpec((None,), tf.float32)
-    return model.fit(
+    history = model.fit(
         _streamed(shuffled, (inputs, column, column), steps),
         validation_data=_streamed(in_order, (inputs, column), math.ceil(len(validation) / _AT_ONCE)),
         epochs=epochs,
+        initial_epoch=gone_through(),
         shuffle=False,  # done above
         verbose=verbose,
         callbacks=[
             keras.callbacks.LearningRateScheduler(
                 lambda epoch: PEAK_RATE * (1 + math.cos(math.pi * epoch / epochs)) / 2
             ),
-            keras.callbacks.BackupAndRestore(scratch / "interrupted"),
+            keras.callbacks.LambdaCallback(on_epoch_end=keep),
             keras.callbacks.EarlyStopping("val_loss", patience=PATIENCE, restore_best_weights=True, verbose=1),
             keras.callbacks.ModelCheckpoint(scratch / "best.keras", "val_loss", save_best_only=True),
         ],
     )
+    latest.unlink(missing_ok=True)
+    return history
 
 
 def _columns_of(values: Floats32) -> Any:

@@ -7,7 +7,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from models.bundle import write_bundle
 from models.features import PRESETS
@@ -37,6 +39,8 @@ LABEL_RULE = "that of the window's last event, as landed when validation begins;
 
 #: The AUC of a model that says nothing of who is a fraud.
 CHANCE = 0.5
+
+_AT_ONCE = 65_536  # windows: they may be mapped from disk, and more than memory holds
 
 
 class Trained(NamedTuple):
@@ -201,9 +205,9 @@ class Job:
 
     def _interrupted(self, dataset: Dataset) -> Path:
         """Return the directory that keeps the state of this very training: same options, same data."""
-        told = (self.preset, self.batch_size, self.seed, self.label_delay_days, self.zone, self.context, self.split)
+        told = (self.epochs, self.batch_size, self.seed, self.features, self.context)
         parts = [
-            (len(part), float(part.is_fraud.sum()), part.begin_ms, part.end_ms, part.honest_weight)
+            (part.begin_ms, part.end_ms, part.honest_weight, _sums(part))
             for part in (dataset.train, dataset.validation)
         ]
         return self.store / f".interrupted-{hashlib.sha256(repr((told, parts)).encode()).hexdigest()[:16]}"
@@ -263,6 +267,16 @@ def _golden_windows(test: Part) -> Part:
     rows = [np.flatnonzero(test.windows.lengths == length)[:4] for length in range(1, SEQUENCE_LENGTH + 1)]
     rows.append(np.flatnonzero(test.is_fraud)[-16:])
     return test.take(np.unique(np.concatenate(rows)))
+
+
+def _sums(part: Part) -> list[int]:
+    """Return check sums of what a training reads of a part, in one reading of it."""
+    columns: Sequence[npt.NDArray[Any]] = (part.features, part.windows.lengths, part.context, part.is_fraud)
+    sums = [0] * len(columns)
+    for begin in range(0, len(part), _AT_ONCE):
+        for place, column in enumerate(columns):
+            sums[place] = zlib.crc32(np.ascontiguousarray(column[begin : begin + _AT_ONCE]).data, sums[place])
+    return sums
 
 
 def _instant(epoch_ms: int) -> datetime:

@@ -5,6 +5,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,14 @@ import pandas as pd
 from models.features import PRESETS
 from models.lstm import build_lstm_model
 from models.window import SEQUENCE_LENGTH, WINDOW_MAX_AGE_MS
+from stream.errors import UsageError
 from stream.plurals import count_of
 from training.columns import TrainingDataError
 from training.dataset import Split, read_history
 from training.dataset import split as split_history
 from training.job import Job, Trained, say
 from training.known_cards import frauds_of
+from training.options import zone as zone_of
 from training.sequence_processor import SequenceProcessor
 from training.threshold import BY_BUDGET, ThresholdRule
 
@@ -122,23 +125,33 @@ def train(
     return job.run(dataset, frauds_of(history))
 
 
+def _at_least(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text}: give {least} or more")
+        return int(text)
+
+    return number
+
+
 def main() -> None:
-    """Run the job with options from the command line; exit with 1 and one line where the data does not serve."""
+    """Run the job with options from the command line; exit with one line where they or the data do not serve."""
     parser = argparse.ArgumentParser(
         prog="python -m training.train_lstm_model", description=(train.__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--data", type=Path, default=DATA, help="directory of transactions.parquet and labels.parquet")
     parser.add_argument("--preset", choices=list(PRESETS), default="default")
-    parser.add_argument("--epochs", type=int, default=EPOCHS)
-    parser.add_argument("--batch-size", type=int, default=BATCH_SIZE)
-    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--epochs", type=_at_least(1), default=EPOCHS)
+    parser.add_argument("--batch-size", type=_at_least(1), default=BATCH_SIZE)
+    parser.add_argument("--seed", type=_at_least(0), default=SEED)
     parser.add_argument("--store", type=Path, default=STORE)
-    parser.add_argument("--label-delay-days", type=int, default=LABEL_DELAY_DAYS)
+    parser.add_argument("--label-delay-days", type=_at_least(0), default=LABEL_DELAY_DAYS)
     parser.add_argument("--zone", default="UTC")
     options = parser.parse_args()
     try:
+        zone_of("--zone", options.zone)
         train(**vars(options))
-    except (TrainingDataError, FileExistsError) as error:
+    except (UsageError, TrainingDataError, FileExistsError) as error:
         sys.exit(f"train: {error}")
 
 

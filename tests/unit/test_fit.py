@@ -1,5 +1,6 @@
 """Fitting: the same seed gives the same weights, and a run that was killed goes on where it stood."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,12 +35,12 @@ def part(n: int, seed: int, context_width: int = 0) -> Part:
     return Part(windows, features, context, np.arange(n, dtype=np.uint64), is_fraud, 0, 1)
 
 
-def trained(scratch: Path, context_width: int) -> tuple[keras.Model, list[int]]:
-    """Return a model after two epochs, and which of them were gone through."""
+def trained(scratch: Path, context_width: int, epochs: int = 2) -> tuple[keras.Model, list[int]]:
+    """Return a model after ``epochs``, and which of them were gone through."""
     keras.utils.set_random_seed(5)
     train = part(400, 1, context_width)
     model = build_for(train)
-    options = {"epochs": 2, "batch_size": 64, "seed": 5, "scratch": scratch, "verbose": 0}
+    options = {"epochs": epochs, "batch_size": 64, "seed": 5, "scratch": scratch, "verbose": 0}
     history = fit(model, train, part(200, 2, context_width), **options)  # type: ignore[arg-type]
     return model, history.epoch
 
@@ -71,6 +72,26 @@ def test_a_run_that_was_killed_goes_on_where_it_stood(
     model, epochs = trained(tmp_path, context_width)
     assert epochs == [1]
     assert int(model.optimizer.iterations.numpy()) == 2 * 7, "the optimizer's state went on"
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_a_run_that_is_killed_while_it_saves_goes_on_where_the_epoch_before_had_ended(
+    epoch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = keras.Model.save_weights
+
+    def killed(model: keras.Model, path: Path, *, overwrite: bool) -> None:
+        save(model, path, overwrite=overwrite)
+        if int(model.optimizer.iterations.numpy()) == 7 * (epoch + 1):
+            os.truncate(path, path.stat().st_size // 2)
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("keras.Model.save_weights", killed)
+        with pytest.raises(KeyboardInterrupt):
+            trained(tmp_path, 0, epochs=3)
+
+    assert trained(tmp_path, 0, epochs=3)[1] == [0, 1, 2][epoch:]
 
 
 def test_the_network_learns_from_the_context_and_normalises_it_itself(tmp_path: Path) -> None:
