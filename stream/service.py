@@ -10,11 +10,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import numpy as np
 import redis
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stream.assignment import Assignment
 from stream.clients import Contact
@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 _POLL_S = 0.1
 _LAG_EVERY_S = 1.0
 _PROBE_S = 1.0
+_ENDS_S = 0.2  # partitions that are being taken up wait as long
 _LOST_S = 10.0
 _COMPLAIN_EVERY_S = 30.0
 
@@ -73,6 +74,7 @@ class Service:
         self._away: str | None = None  # who does not answer
         self._refused = False  # it does, with a no
         self._lost_at = float("inf")  # when to ask whether it is the consumer that is lost
+        self._reached: dict[int, int] = {}  # by partition: offset up to which nothing is left to score
         self._newest_ms: dict[int, int] = {}  # by partition: Kafka timestamp of the last record taken
         self._partition_count, self._count_again = 0, True
         self._topics = (settings.input_topic, settings.output_topic, settings.dlq_topic)
@@ -125,11 +127,13 @@ class Service:
         if not in_touch:
             self._settle()  # first, or its offsets might be committed behind the back of those who look for them
             self._assignment.take_up_again(self._assignment.ready)
+            self._look_at_lag()
             self._fetch()  # nothing but the group's callbacks: all is paused
             return
         self._assignment.go_on()
+        all_through = self._settle(self._room)
         self._look_at_lag()
-        if not self._settle(self._room):
+        if not all_through:
             return
         batch = self._fetch()
         if batch is None:
@@ -138,7 +142,9 @@ class Service:
         if self._pipeline.grounded or not self._still_starts(batch):  # something has happened while it was fetched
             self._drop(batch)
             return
-        self._assignment.move(batch.ends)
+        ends = batch.ends
+        self._assignment.move(ends)
+        self._reached.update({partition: end.offset for partition, end in ends.items()})
         self._newest_ms.update(zip(batch.partitions, batch.timestamps_ms, strict=True))
         self._pipeline.submit(prepared)
         self._count_misplaced(prepared)  # beside the batch: nobody waits for it
@@ -232,6 +238,8 @@ class Service:
         """Take up again the partitions of a batch; what of it was not published is read again."""
         self._metrics.batches_dropped.inc()
         self._assignment.failed(batch.ends)
+        for partition, start in batch.starts.items():
+            self._reached[partition] = min(self._reached.get(partition, start.offset), start.offset)
         self._assignment.take_up_again(batch.starts, error)
         self._say_whether_ready()  # now: the next turn may wait for a producer before it comes to that
 
@@ -240,6 +248,7 @@ class Service:
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._metrics.rebalances.labels("assigned").inc()
         log.info("partitions assigned", extra={"partitions": [given.partition for given in partitions]})
+        self._reached.clear()
         self._count_again = True  # the group may know of partitions that were added
         self._assignment.assign(consumer, partitions)
         self._metrics.partitions.set(len(partitions))
@@ -357,17 +366,33 @@ class Service:
         return f": {'Redis: ' if isinstance(trouble, redis.RedisError) else ''}{trouble}"
 
     def _look_at_lag(self) -> None:
+        """Tell how much is not scored yet, of the partitions that are being taken up as well."""
         now = time.monotonic()
         if now < self._next_lag_look:
             return
         self._next_lag_look = now + _LAG_EVERY_S
         topic, ready = self._settings.input_topic, self._assignment.ready
         for position in self._consumer.position([TopicPartition(topic, partition) for partition in ready]):
-            partition = position.partition
-            _, end = self._consumer.get_watermark_offsets(position, cached=True)
             # the consumer is past the markers of transactions too, which take an offset each and are no records
-            lag = max(end - max(ready[partition].offset, position.offset), 0)
+            self._reached[position.partition] = max(ready[position.partition].offset, position.offset)
+        known = [each for each in (*ready, *self._assignment.recovering) if each in self._reached]
+        for partition, end in self._log_ends(known, fetched=bool(ready)).items():
+            if end < 0:
+                continue  # nobody has said yet
+            lag = max(end - self._reached[partition], 0)
             self._metrics.lag_records.labels(partition).set(lag)
             if partition in self._newest_ms:
                 age_s = max(time.time() - self._newest_ms[partition] / 1000, 0) if lag else 0
                 self._metrics.lag_seconds.labels(partition).set(age_s)
+
+    def _log_ends(self, partitions: Sequence[int], *, fetched: bool) -> dict[int, int]:
+        """Return where the log ends; where something is fetched, that says it, else Kafka is asked."""
+        topic = self._settings.input_topic
+        if partitions and not fetched and self._away != "Kafka":
+            asked = [TopicPartition(topic, partition, OFFSET_END) for partition in partitions]
+            with suppress(KafkaException):  # then it is as the last fetch said
+                return {each.partition: each.offset for each in self._consumer.offsets_for_times(asked, _ENDS_S)}
+        return {
+            partition: self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)[1]
+            for partition in partitions
+        }

@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 from models.bundle import LoadedBundle
 from tests.brokers import RedisServer
 from tests.oracle import BAD, read_topic
-from tests.scorers import Deployment, verdict_of
+from tests.scorers import Deployment, Scorer, verdict_of
 from tests.terminal import Terminal
 from tests.topics import Topics, create_again
 from tests.traffic import Record, produce, traffic
@@ -26,6 +26,10 @@ pytestmark = pytest.mark.broker
 
 def some(events: int, seed: int = 1) -> list[Record]:
     return list(islice(traffic(events, users=50, seed=seed, bad_share=0), events))
+
+
+def lag(scorer: Scorer, unit: str) -> list[float]:
+    return [scorer.metric(f'tenfold_lag_{unit}{{partition="{partition}"}}') for partition in range(3)]
 
 
 def test_sigterm_under_load_finishes_the_batch_and_leaves_the_group(
@@ -126,11 +130,9 @@ def test_nothing_is_outstanding_behind_the_last_record_of_a_transactional_produc
             producer.produce(deployment.input_topic, key=record.key, value=record.value)
         producer.flush()
 
-    def lag(unit: str) -> list[float]:
-        return [scorer.metric(f'tenfold_lag_{unit}{{partition="{partition}"}}') for partition in range(3)]
-
     def caught_up(scored: int) -> bool:
-        return scorer.metric("tenfold_scores_total") == scored and not any(lag("records") + lag("seconds"))
+        outstanding = lag(scorer, "records") + lag(scorer, "seconds")
+        return scorer.metric("tenfold_scores_total") == scored and not any(outstanding)
 
     producer = Producer({"bootstrap.servers": deployment.bootstrap, "transactional.id": deployment.group_id})
     producer.init_transactions()
@@ -140,16 +142,34 @@ def test_nothing_is_outstanding_behind_the_last_record_of_a_transactional_produc
     scorer.process.wait_until(lambda: caught_up(100), 30)
 
     send(60, seed=2)  # open, they wait
-    scorer.process.wait_until(lambda: sum(lag("records")) == 60 and all(lag("seconds")), 30)
+    scorer.process.wait_until(lambda: sum(lag(scorer, "records")) == 60 and all(lag(scorer, "seconds")), 30)
     producer.abort_transaction()
     scorer.process.wait_until(lambda: caught_up(100), 30)
     scorer.stop()
 
-    again = scorer = deployment.scorer().wait_until_ready()  # begins before a marker
+    scorer = deployment.scorer().wait_until_ready()  # begins before markers
     send(60, seed=3)
-    again.process.wait_until(lambda: sum(lag("records")) == 60, 30)
+    scorer.process.wait_until(lambda: sum(lag(scorer, "records")) == 60, 30)
     producer.commit_transaction()
-    again.process.wait_until(lambda: caught_up(60), 30)
+    scorer.process.wait_until(lambda: caught_up(60), 30)
+
+
+def test_what_waits_while_redis_is_away_is_counted(deployment: Deployment, own_redis: RedisServer) -> None:
+    own_redis.start(appendonly=True)
+    deployment.redis_url = own_redis.url
+    scorer = deployment.scorer().wait_until_ready()
+    produce(deployment.bootstrap, deployment.input_topic, iter(some(60, seed=1)))
+    scorer.process.wait_until(lambda: scorer.metric("tenfold_scores_total") == 60, 30)
+
+    own_redis.kill()
+    produce(deployment.bootstrap, deployment.input_topic, iter(some(60, seed=2)))
+    scorer.process.wait_until(lambda: sum(lag(scorer, "records")) == 60 and min(lag(scorer, "seconds")) > 2, 30)
+    produce(deployment.bootstrap, deployment.input_topic, iter(some(60, seed=3)))
+    scorer.process.wait_until(lambda: sum(lag(scorer, "records")) == 120, 30)
+
+    own_redis.restart()
+    scorer.process.wait_until(lambda: scorer.metric("tenfold_scores_total") == 180, 60)
+    scorer.process.wait_until(lambda: not any(lag(scorer, "records") + lag(scorer, "seconds")), 30)
 
 
 def test_who_does_not_answer_is_named(deployment: Deployment, own_redis: RedisServer) -> None:

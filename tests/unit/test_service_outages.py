@@ -49,6 +49,9 @@ class QuietKafka(QuietConsumer):
     def position(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
         return partitions
 
+    def offsets_for_times(self, partitions: list[TopicPartition], _: float) -> list[TopicPartition]:
+        return partitions
+
     def get_watermark_offsets(self, *_: object, **__: object) -> tuple[int, int]:
         return 0, MARK.offset
 
