@@ -182,9 +182,7 @@ class TransactionalPublisher:
             raise ProducerLostError(KafkaError(KafkaError._QUEUE_FULL)) from None
         except KafkaException as error:
             cause: KafkaError = error.args[0]
-            self._abort(
-                producer, cause, give_up
-            )  # it waits for the delivery reports: which record was refused, if one was
+            self._abort(producer, cause, give_up)  # waits for the delivery reports: which record was refused, if any
             raise outbox.not_published(cause) from None
         self._outboxes.rotate()
 
