@@ -14,12 +14,11 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from pydantic import ValidationError
 
-from models.bundle import SPEC, BundleError
+from models.bundle import SPEC, BundleError, resolve_model
 from models.context import ProfileDefinition
 from models.spec import BundleSpec
 from stream import health, logs
 from stream.errors import TenfoldError, UsageError
-from stream.in_force import bundle_in_force
 from stream.plurals import count_of
 from stream.redis_client import connect
 from stream.settings import Settings
@@ -43,7 +42,7 @@ def definition_in_force(settings: Settings) -> ProfileDefinition:
         ProfileError: there is no bundle, or it does not say.
     """
     try:
-        directory = bundle_in_force(settings)
+        directory = resolve_model(settings.model, settings.model_store)
         spec = BundleSpec.model_validate_json((directory / SPEC).read_bytes())
     except (BundleError, OSError, ValidationError) as error:
         raise ProfileError(f"the model does not say what profiles it needs ({error}): see TENFOLD_MODEL") from None

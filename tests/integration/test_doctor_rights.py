@@ -94,7 +94,7 @@ def test_each_right_that_lacks_is_named(guarded: tuple[str, str], redis_url: str
         "allow Read on it": [right for right in rights if right[1] != "transactions"],
         "allow Write on it": [right for right in rights if right[1] != "fraud-scores"],
         "allow Read on the group": [right for right in rights if right[1] != "tenfold"],
-        "allow Write on the prefix tenfold-": [right for right in rights if right[1] != "tenfold-"],
+        "allow Write on the prefix tenfold~": [right for right in rights if right[1] != "tenfold~"],
     }
     for fix, those in lacking.items():
         forbid_all(admin)

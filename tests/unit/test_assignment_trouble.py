@@ -12,7 +12,7 @@ from stream.assignment import Assignment
 from stream.catch_up import Recoverer
 from stream.outage import Outage
 from stream.window_store import Mark
-from tests.unit.test_assignment_clean_up import QuietConsumer
+from tests.unit.test_taking_up import QuietConsumer
 
 MARK = Mark("topic-id", "epoch", 5)
 FULL = redis.exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")

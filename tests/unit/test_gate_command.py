@@ -114,7 +114,8 @@ def test_the_figures_are_those_of_an_evaluation_of_the_same_days(root: Path, arc
     for version, role in (("good", "champion"), ("bad", "challenger")):
         evaluated = json.loads(CliRunner().invoke(app, ["evaluate", "--model", str(root / version), *days]).stdout)
         measures = {name: each[role] for name, each in comparison["measures"].items()}
-        assert measures["average_precision"] == pytest.approx(evaluated["protocol_average_precision"])
+        # the gate looks at whole probabilities, an evaluation at published ones: ties may differ
+        assert measures["average_precision"] == pytest.approx(evaluated["protocol_average_precision"], rel=1e-4)
         assert measures["card_precision_at_100"] == pytest.approx(evaluated["card_precision_at_100"])
         assert (comparison["payments"], comparison["frauds"]) == (evaluated["protocol_n"], evaluated["protocol_frauds"])
 
