@@ -139,24 +139,33 @@ def new_epoch(die: Die) -> None:
     Recoverer._begin = begin_and_die  # type: ignore[method-assign]
 
 
+class LostAfterSome(confluent_kafka.Consumer):
+    """A consumer; the first one of the process is lost once it has taken some hundred records."""
+
+    _numbers = itertools.count(1)
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__(config)
+        self.first, self.taken = next(self._numbers) == 1, 0
+
+    @property
+    def lost(self) -> bool:
+        return self.first and self.taken > 300
+
+    def consume(self, *args: Any) -> Any:
+        messages = super().consume(*args)
+        self.taken += len(messages)
+        return messages
+
+
 def lose_consumer(die: Die) -> None:  # noqa: ARG001 -- nobody dies of it
     """The first consumer forgets its brokers, as librdkafka does after metadata without any (its issue 5301)."""
-    consumers = itertools.count(1)
     away = confluent_kafka.KafkaException(confluent_kafka.KafkaError(confluent_kafka.KafkaError._TRANSPORT))
 
-    class Consumer(confluent_kafka.Consumer):
+    class Consumer(LostAfterSome):
         def __init__(self, config: dict[str, Any]) -> None:
             super().__init__(config)
-            self.on_error, self.first, self.taken = config["error_cb"], next(consumers) == 1, 0
-
-        @property
-        def lost(self) -> bool:
-            return self.first and self.taken > 300
-
-        def consume(self, *args: Any) -> Any:
-            messages = super().consume(*args)
-            self.taken += len(messages)
-            return messages
+            self.on_error = config["error_cb"]
 
         def poll(self, *args: Any) -> Any:
             if self.lost:
@@ -174,20 +183,10 @@ def lose_consumer(die: Die) -> None:  # noqa: ARG001 -- nobody dies of it
 
 def leave_unheard(die: Die) -> None:  # noqa: ARG001 -- nobody dies of it
     """The first consumer loses its partitions and its brokers, of which no error tells, nor a question unanswered."""
-    consumers = itertools.count(1)
 
-    class Consumer(confluent_kafka.Consumer):
-        def __init__(self, config: dict[str, Any]) -> None:
-            super().__init__(config)
-            self.first, self.taken = next(consumers) == 1, 0
-
-        @property
-        def lost(self) -> bool:
-            return self.first and self.taken > 300
-
+    class Consumer(LostAfterSome):
         def consume(self, *args: Any) -> Any:
             messages = super().consume(*args)
-            self.taken += len(messages)
             if self.lost:
                 self.unsubscribe()
             return messages
