@@ -7,8 +7,10 @@ faster than an engine's own threads inside each operator, and burns no time wait
 import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Lock
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
@@ -18,6 +20,8 @@ Floats32 = npt.NDArray[np.float32]
 RuntimeName = Literal["onnxruntime", "openvino", "openvino-bf16"]
 
 TOLERANCE = 1e-5  # what two engines may differ by and still compute the same model
+
+_making_the_core = Lock()
 
 _Inputs = dict[str, npt.NDArray[np.generic]]
 _Map = Callable[[Callable[[npt.NDArray[np.intp]], Floats32], Iterable[npt.NDArray[np.intp]]], Iterable[Floats32]]
@@ -121,11 +125,12 @@ class OpenVinoRuntime:
             ModelFileError: not a model for this engine.
         """
         try:
-            import openvino  # noqa: PLC0415 - a process imports only the engine that it runs
+            import openvino  # noqa: F401, PLC0415 - a process imports only the engine that it runs
         except ImportError as error:
             raise MissingRuntimeError("OpenVINO is not installed: pip install '.[fast]' in the checkout") from error
 
-        core = openvino.Core()
+        with _making_the_core:
+            core = _openvino_core()
         self.name: RuntimeName = "openvino"
         self.tolerance = TOLERANCE
         if precision == "bf16":
@@ -180,6 +185,19 @@ def open_runtime(name: RuntimeName, model: bytes | Path, threads: int = 1) -> Ru
         case "openvino-bf16":
             return OpenVinoRuntime(model, threads, "bf16")
     raise ValueError(f"no runtime {name!r}: choose {', '.join(get_args(RuntimeName))}")
+
+
+@cache
+def _openvino_core() -> Any:
+    """Return the process's one ``openvino.Core``; it is never dropped.
+
+    A core gives the thread that makes it a stack for signal handlers, and unmaps it when it goes. Of several, dropped
+    in the order they were made or by another thread, the thread keeps a stack that is gone, and the next SIGTERM ends
+    the process with SIGSEGV (``SigAltStackSetup`` in OpenVINO's CPU plugin; seen with 2026.4).
+    """
+    import openvino  # noqa: PLC0415
+
+    return openvino.Core()
 
 
 def _read(model: bytes | Path) -> bytes:

@@ -122,6 +122,28 @@ def test_without_openvino_the_message_says_how_to_install_it(monkeypatch: pytest
         OpenVinoRuntime(model("baseline"))
 
 
+SIGNALLED = """
+import signal, sys
+from pathlib import Path
+from models.runtime import open_runtime
+from stream.signals import stop_on_signals
+with stop_on_signals() as stop:
+    serving = open_runtime(sys.argv[1], Path(sys.argv[2]))
+    following = open_runtime(sys.argv[1], Path(sys.argv[2]))
+    del serving, following  # in the order in which a scorer that changes models lets go of them
+    signal.raise_signal(signal.SIGTERM)
+    print("asked to stop" if stop.is_set() else "not asked")
+"""
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_a_process_that_has_changed_models_still_takes_signals(name: RuntimeName, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model("baseline"))
+    process = [sys.executable, "-c", SIGNALLED, name, str(path)]
+    assert subprocess.check_output(process, text=True) == "asked to stop\n"
+
+
 def test_bf16_is_never_f32_in_disguise() -> None:
     golden = read_golden(KERAS_FILES / "baseline.npz")
     try:
