@@ -16,6 +16,8 @@ Client = TypeVar("Client")
 
 _librdkafka = logging.getLogger("tenfold.librdkafka")
 
+_CLIENT_ID = "tenfold"  # with the instance's id behind it, where there is one
+
 #: A killed process leaves its transaction open, and its partitions wait until the broker has timed it out.
 TRANSACTION_TIMEOUT_MS = 10_000
 
@@ -63,7 +65,7 @@ def common_config(settings: Settings) -> dict[str, Any]:
     """Return what every client has."""
     config = {
         "bootstrap.servers": settings.bootstrap_servers,
-        "client.id": f"tenfold-{settings.instance_id}" if settings.instance_id else "tenfold",
+        "client.id": f"{_CLIENT_ID}-{settings.instance_id}" if settings.instance_id else _CLIENT_ID,
         "reconnect.backoff.max.ms": 1000,
         "logger": _librdkafka,
         **settings.kafka,
@@ -71,6 +73,11 @@ def common_config(settings: Settings) -> dict[str, Any]:
     if settings.kafka_token_command:
         config["oauth_cb"] = TokenCommand(settings.kafka_token_command)
     return config
+
+
+def is_client_of_tenfold(client_id: str, settings: Settings) -> bool:
+    """Return whether Tenfold's clients have such an id, by default or by these settings; others may take one, too."""
+    return client_id in {_CLIENT_ID, settings.kafka.get("client.id")} or client_id.startswith(f"{_CLIENT_ID}-")
 
 
 #: What is fetched ahead: some batches, not the default's 100,000 records of each partition and 64 MiB.

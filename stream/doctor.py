@@ -16,14 +16,14 @@ from confluent_kafka.admin import AdminClient
 
 from models.spec import BundleSpec
 from models.window import SEQUENCE_LENGTH, WINDOW_MAX_AGE_MS
-from stream import doctor_marks, doctor_redis, doctor_rights, doctor_topics
+from stream import doctor_group, doctor_marks, doctor_redis, doctor_rights, doctor_topics
 from stream.clients import common_config, open_client, reader_config
 from stream.doctor_finding import Finding, Severity, checked, error, is_forbidden
 from stream.doctor_model import check_archive, check_bundle, check_store, has_challenger
 from stream.doctor_settings import judge_settings, judge_ttl
 from stream.doctor_topics import Topic
 from stream.kafka_token import NoTokenError
-from stream.members import count_members
+from stream.members import Member, look_at_members
 from stream.plurals import count_of
 from stream.redis_client import RedisAwayError, why_unusable
 from stream.settings import Settings
@@ -140,10 +140,11 @@ def _look_at_kafka(
         findings += doctor_topics.judge_topic(topic, topics.brokers, settings)
     members, of_group = _members(admin, settings)
     findings += of_group
+    scorers = doctor_group.scorers_among(members or [], settings)
     source, dead_letters = found.get(settings.input_topic), found.get(settings.dlq_topic)
     needed_ms = spec.window_max_age_ms if spec else WINDOW_MAX_AGE_MS
     if source is not None:
-        findings += doctor_topics.judge_input(source, settings, cores, members or 0, needed_ms)
+        findings += doctor_topics.judge_input(source, settings, cores, scorers, needed_ms)
         findings += judge_ttl(settings.window_ttl_days, needed_ms, source.retention_ms)
         now_ms = time.time_ns() // 1_000_000
         findings += checked("newest records", lambda: doctor_topics.check_timestamps(admin, source, now_ms))
@@ -151,22 +152,23 @@ def _look_at_kafka(
         if dead_letters is not None:
             findings += doctor_topics.judge_sizes(source, dead_letters, settings)
     if source is not None and store is not None and members is not None:
-        findings += checked("marks", lambda: _of_marks(reader, admin, store, settings, source, members))
+        findings += checked("marks", lambda: _of_marks(reader, admin, store, settings, source, scorers))
     if write and settings.delivery == "exactly-once":
         outputs = [name for name in found if name != settings.input_topic]
-        commit = members == 0 and source is not None
+        commit = members == [] and source is not None
         findings += checked("writing", lambda: doctor_rights.check_writing(settings, outputs, commit=commit))
     return findings
 
 
-def _members(admin: AdminClient, settings: Settings) -> tuple[int | None, list[Finding]]:
-    """Return how many scorers run, ``None`` if that is not to be had."""
+def _members(admin: AdminClient, settings: Settings) -> tuple[list[Member] | None, list[Finding]]:
+    """Return who is in the scorers' group, ``None`` if that is not to be had."""
     try:
-        return count_members(admin, settings.group_id), []
+        members = look_at_members(admin, settings.group_id)
     except KafkaException as failed:
         if is_forbidden(failed.args[0]):
-            return None, [doctor_marks.refused_group(settings.group_id, failed)]
+            return None, [doctor_group.refused_group(settings.group_id, failed)]
         return None, [_unanswered(f"group {settings.group_id}", failed)]
+    return members, list(doctor_group.judge_members(members, settings))
 
 
 def _unanswered(subject: str, failed: KafkaException) -> Finding:
@@ -176,12 +178,12 @@ def _unanswered(subject: str, failed: KafkaException) -> Finding:
 
 
 def _of_marks(
-    reader: Consumer, admin: AdminClient, store: WindowStore, settings: Settings, topic: Topic, members: int
+    reader: Consumer, admin: AdminClient, store: WindowStore, settings: Settings, topic: Topic, scorers: int
 ) -> list[Finding]:
     if foreign := list(doctor_marks.check_kafka(admin, store, settings)):
         return foreign  # marks and offsets are not of each other
     standings = doctor_marks.look_at_partitions(reader, admin, store, settings, topic.partitions)
     return [
-        *doctor_marks.judge_standings(standings, settings, members),
+        *doctor_marks.judge_standings(standings, settings, scorers),
         *doctor_marks.judge_keys(standings, settings),
     ]

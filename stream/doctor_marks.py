@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from stream.doctor_finding import Finding, Severity, error, note, ok
@@ -114,7 +114,7 @@ def check_kafka(admin: AdminClient, store: WindowStore, settings: Settings) -> I
         yield error("other-kafka", told, WHAT_TO_DO)
 
 
-def judge_standings(standings: Sequence[Standing], settings: Settings, members: int) -> Iterator[Finding]:
+def judge_standings(standings: Sequence[Standing], settings: Settings, scorers: int) -> Iterator[Finding]:
     """Yield what a start now would do, a finding for each cause; and the lag. Pure."""
     by_cause: dict[Cause, list[Standing]] = defaultdict(list)
     for each in standings:
@@ -132,7 +132,7 @@ def judge_standings(standings: Sequence[Standing], settings: Settings, members: 
         yield Finding(severity, f"start-{cause}", f"a start now {told}{more}", fix)
     lags: Mapping[int, int] = {each.partition: each.lag for each in standings}
     total = sum(lags.values())
-    told = f"{count_of(members, 'scorer')} running, {count_of(total, 'offset')} not scored yet"
+    told = f"{count_of(scorers, 'scorer')} running, {count_of(total, 'offset')} not scored yet"
     by_partition = ", ".join(f"{partition}: {lag:,}" for partition, lag in lags.items() if lag)
     yield note("lag", f"{told} (by partition {by_partition})") if total else ok("lag", told)
 
@@ -146,9 +146,3 @@ def judge_keys(standings: Sequence[Standing], settings: Settings) -> Iterator[Fi
         except PseudonymsError as failed:
             yield error("pseudonym-keys", f"partition {each.partition}: {failed}", "give the keys that wrote them")
             return
-
-
-def refused_group(group: str, failed: KafkaException) -> Finding:
-    """Return that this account may not see the group."""
-    what = f"this account may not see the group {group} ({failed.args[0].name()})"
-    return error("no-right", what, "allow Read on the group (deploy/acls.md)")

@@ -128,7 +128,7 @@ def judge_topic(topic: Topic, brokers: int, settings: Settings) -> Iterator[Find
         )
 
 
-def judge_input(topic: Topic, settings: Settings, cores: int, members: int, needed_ms: int) -> Iterator[Finding]:
+def judge_input(topic: Topic, settings: Settings, cores: int, scorers: int, needed_ms: int) -> Iterator[Finding]:
     """Yield whether the input can be shared out, and keeps what a rebuild needs: ``needed_ms`` of the past; pure."""
     if topic.partitions == 1:
         yield warning(
@@ -139,11 +139,11 @@ def judge_input(topic: Topic, settings: Settings, cores: int, members: int, need
     elif topic.partitions < cores:
         told = f"{topic.name} has {topic.partitions} partitions, and this machine {cores} cores: some stay idle"
         yield note("few-partitions", told)
-    if members > topic.partitions:
+    if scorers > topic.partitions:
         yield warning(
             "idle-scorers",
-            f"{members} scorers share {count_of(topic.partitions, 'partition')}, and each partition has one: "
-            f"{members - topic.partitions} more than have something to do",
+            f"{scorers} scorers share {count_of(topic.partitions, 'partition')}, and each partition has one: "
+            f"{scorers - topic.partitions} more than have something to do",
             "stop those, or add partitions (docs/operations.md, Adding partitions)",
         )
     if topic.config is None:

@@ -27,7 +27,7 @@ from stream.clients import common_config, open_client, reader_config
 from stream.errors import TenfoldError, UsageError
 from stream.history import open_history
 from stream.in_force import bundle_in_force
-from stream.members import count_members
+from stream.members import look_at_members
 from stream.merged_log import READER_CONFIG
 from stream.plurals import count_of
 from stream.rebuild import Rebuild, Rebuilt, offset_of
@@ -143,7 +143,7 @@ class Reset:
 
     def _refuse_members(self) -> None:
         group = self.settings.group_id
-        members = count_members(self.admin, group)
+        members = len(look_at_members(self.admin, group))
         if members:
             raise ResetError(
                 f"group {group} has {count_of(members, 'running scorer')}: stop what runs, and wait "

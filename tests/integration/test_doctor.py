@@ -5,7 +5,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
 from stream.doctor import examine
 from stream.doctor_finding import Finding, Severity
+from stream.plurals import count_of
 from stream.settings import Settings
 from tests.brokers import RedisServer
 from tests.bundles import make_bundle
@@ -88,6 +90,28 @@ def doctor(deployment: Deployment, *arguments: str) -> subprocess.CompletedProce
     )
 
 
+@contextmanager
+def joined(deployment: Deployment, client_id: str) -> Iterator[str]:
+    """Have somebody else in the scorers' group, with what is yielded: partitions of the input topic, in words."""
+    stranger = Consumer(
+        {
+            "bootstrap.servers": deployment.bootstrap,
+            "group.id": deployment.group_id,
+            "client.id": client_id,
+            "partition.assignment.strategy": "range",
+            "enable.auto.commit": False,
+        }
+    )
+    stranger.subscribe([deployment.input_topic])
+    deadline = time.monotonic() + 60
+    while not stranger.assignment():
+        stranger.poll(0.1)
+        assert time.monotonic() < deadline, "the group has given it nothing"
+    numbers = sorted(each.partition for each in stranger.assignment())
+    yield f"{count_of(len(numbers), 'partition')} ({', '.join(map(str, numbers))})"
+    stranger.close()
+
+
 def test_in_order_it_warns_of_nothing_and_leaves_nothing(healthy: Callable[..., Deployment]) -> None:
     deployment = healthy()
     findings = looked_at(deployment)
@@ -141,6 +165,20 @@ def test_a_redis_that_was_emptied_is_told_before_the_start(healthy: Callable[...
     assert bad(emptied) == ["start-windows-lost"]
     finding = next(each for each in emptied if each.code == "start-windows-lost")
     assert "would rebuild all 3 partitions from the log" in finding.what
+
+
+def test_a_stranger_that_reads_with_the_scorers_group_is_one_finding(healthy: Callable[..., Deployment]) -> None:
+    deployment = healthy()
+    deployment.scorer(TENFOLD_INSTANCE_ID="a").wait_until_ready()
+    alone = looked_at(deployment)
+    assert bad(alone) == [], alone
+
+    with joined(deployment, "reports") as taken:
+        beside = looked_at(deployment)
+    assert bad(beside) == ["stranger-in-group"]
+    [finding] = [each for each in beside if each.code == "stranger-in-group"]
+    assert f"reports (127.0.0.1) holds {taken}" in finding.what
+    assert "1 scorer running" in next(each.what for each in beside if each.code == "lag")
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,13 @@ from pydantic import SecretStr
 
 from stream.doctor import examine, exit_code, report_lines
 from stream.doctor_finding import Finding, Severity, checked, error, note, ok, warning
+from stream.doctor_group import judge_members
 from stream.doctor_marks import Standing, judge_keys, judge_standings
 from stream.doctor_redis import WINDOW_BYTES, judge_latency, judge_memory, judge_server, judge_skew
 from stream.doctor_settings import judge_settings, judge_ttl
 from stream.doctor_topics import Topic, judge_input, judge_sizes, judge_topic
 from stream.errors import TenfoldError
+from stream.members import Member
 from stream.recovery import Cause, Found, plan
 from stream.settings import Settings, load
 from stream.window_store import Mark
@@ -221,6 +223,28 @@ def test_what_a_start_would_do_is_one_finding_for_each_cause() -> None:
     assert "would rebuild 2 partitions (0, 2) from archive and log" in lost.what
     assert (goes_on.severity, goes_on.code) == (Severity.OK, "start-none")
     assert lag.what == "2 scorers running, 110 offsets not scored yet (by partition 0: 40, 1: 50, 2: 20)"
+
+
+@pytest.mark.parametrize(
+    ("client_id", "holds", "own", "found"),
+    [
+        ("tenfold", {"transactions": [0, 1]}, {}, []),
+        ("tenfold-a", {"transactions": [0, 1]}, {}, []),
+        ("pay", {"transactions": [0, 1]}, {"client.id": "pay"}, []),
+        ("pay", {"transactions": [0, 1]}, {}, ["stranger-in-group"]),
+        ("tenfoldish", {"transactions": [2]}, {}, ["stranger-in-group"]),
+        ("pay", {"refunds": [0]}, {}, []),
+        ("pay", {}, {}, []),
+    ],
+)
+def test_who_holds_partitions_of_the_input_topic_is_a_scorer_by_its_client_id(
+    client_id: str, holds: dict[str, list[int]], own: dict[str, str], found: list[str]
+) -> None:
+    members = [Member("tenfold", "10.0.0.1", {"transactions": [3]}), Member(client_id, "10.0.0.2", holds)]
+    findings = list(judge_members(members, Settings(kafka=own)))
+
+    assert [each.code for each in findings] == found
+    assert all(each.severity is Severity.WARNING and f"{client_id} (10.0.0.2)" in each.what for each in findings)
 
 
 def test_lost_events_are_an_error_and_counted() -> None:
