@@ -49,8 +49,7 @@ def explain(
     if not place:
         return message
     if problem["type"] == "extra_forbidden":  # what the environment has is looked at before
-        close = get_close_matches(place[0], settings.model_fields, n=1)
-        return f"{place[0]}, in {file}, is not a setting" + (f": did you mean {close[0]}?" if close else "")
+        return _unknown_in_file(place[0], problem["input"], settings, file)
     variable, given = f"{_prefix(settings)}{place[0].upper()}", problem["input"]
     exported = any(name.upper() == variable or name.upper().startswith(f"{variable}__") for name in environ)
     name = "__".join([variable, *place[1:2]]) + (f", in {file}," if file and not exported else "")
@@ -62,6 +61,35 @@ def explain(
     if is_secret or not isinstance(given, bool | int | float | str):
         return f"{name.removesuffix(',')}: {message}"
     return f"{name} is {given!r}: give {_allowed(settings.model_fields[place[0]], problem)}"
+
+
+def _unknown_in_file(name: str, value: object, settings: type[BaseSettings], file: str | None) -> str:
+    """Return what is wrong with a name at the top of the file that is no setting's."""
+    table = _table_around(name, value, settings)
+    if table:
+        return f"[{table}], in {file}, is not a table of settings: they stand at its top, with no table around them"
+    wrong, plain = f"{name}, in {file}, is not a setting", _plain(name, settings)
+    head, underscores, entry = plain.partition("__")
+    if underscores and f"{_prefix(settings)}{head.upper()}" in _tables(settings):
+        return f"{wrong}: in the file it is {json.dumps(entry) if '.' in entry else entry} below [{head}]"
+    if plain in settings.model_fields:
+        return f"{wrong}: in the file it is {plain}"
+    close = get_close_matches(plain, settings.model_fields, n=1)
+    return wrong + (f": did you mean {close[0]}?" if close else "")
+
+
+def _table_around(name: str, value: object, settings: type[BaseSettings]) -> str | None:
+    """Return the name of the table that has settings in it: this one, or one inside; ``None`` if none has."""
+    if not isinstance(value, Mapping):
+        return None
+    if {_plain(key, settings) for key in value} & settings.model_fields.keys():
+        return name
+    return next(filter(None, (_table_around(f"{name}.{key}", each, settings) for key, each in value.items())), None)
+
+
+def _plain(name: str, settings: type[BaseSettings]) -> str:
+    """Return how a setting is called in the file, by a name that may be its variable's."""
+    return name.lower().removeprefix(_prefix(settings).lower())
 
 
 def _allowed(field: FieldInfo, problem: Mapping[str, Any]) -> str:

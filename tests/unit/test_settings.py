@@ -133,6 +133,27 @@ def test_what_cannot_be_is_refused_by_name(
     ("toml", "message"),
     [
         ('groupid = "x"', "groupid, in tenfold.toml, is not a setting: did you mean group_id?"),
+        ('TENFOLD_GROUP_ID = "x"', "TENFOLD_GROUP_ID, in tenfold.toml, is not a setting: in the file it is group_id"),
+        ('tenfold_groupid = "x"', "tenfold_groupid, in tenfold.toml, is not a setting: did you mean group_id?"),
+        (
+            'TENFOLD_REDIS__PASSWORD = "x"',
+            "TENFOLD_REDIS__PASSWORD, in tenfold.toml, is not a setting: in the file it is password below [redis]",
+        ),
+        (
+            'kafka__sasl_mechanism = "x"',
+            "kafka__sasl_mechanism, in tenfold.toml, is not a setting: in the file it is sasl_mechanism below [kafka]",
+        ),
+        (
+            '[tenfold]\ngroup_id = "x"',
+            "[tenfold], in tenfold.toml, is not a table of settings: they stand at its top, with no table around them",
+        ),
+        (
+            '[tool.tenfold]\ngroup_id = "x"',
+            "[tool.tenfold], in tenfold.toml, is not a table of settings: they stand at its top,",
+        ),
+        ('[tenfold]\nTENFOLD_GROUP_ID = "x"', "[tenfold], in tenfold.toml, is not a table of settings: they stand"),
+        ('[kafak]\n"sasl.mechanism" = "x"', "kafak, in tenfold.toml, is not a setting: did you mean kafka?"),
+        ("[scorer]\ndelay = 1", "scorer, in tenfold.toml, is not a setting"),
         ("input_topic = 7", "TENFOLD_INPUT_TOPIC, in tenfold.toml, is 7: give text, in quotes"),
         ('batch_size = "x"', "TENFOLD_BATCH_SIZE, in tenfold.toml, is 'x': give a whole number, 1 to 65536"),
         ("reasons = 1\ngroup_id =\n", "tenfold.toml is no TOML: Invalid value (at line 2, column 11)"),
