@@ -1,14 +1,12 @@
 """What every training does once its windows are there: the network, its test, the bundle."""
 
-import hashlib
 import os
 import platform
 import shutil
 import sys
 import tempfile
 import time
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from models.bundle import write_bundle
 from models.features import PRESETS
@@ -28,19 +25,19 @@ from stream.progress import now_and_then
 from training.dataset import Dataset, Part, Split
 from training.known_cards import Frauds
 from training.reference import training_reference
+from training.resumable import resumable
 from training.threshold import BY_BUDGET, ThresholdRule
 
 if TYPE_CHECKING:
     import keras
 
+    from training.evaluate import Evaluated
     from training.prediction import Floats32, Predict
 
 LABEL_RULE = "that of the window's last event, as landed when validation begins; none by then is not fraud"
 
 #: The AUC of a model that says nothing of who is a fraud.
 CHANCE = 0.5
-
-_AT_ONCE = 65_536  # windows: they may be mapped from disk, and more than memory holds
 
 
 class Trained(NamedTuple):
@@ -102,6 +99,9 @@ class Job:
             dataset: the windows.
             frauds: of the cards of the test, at least from :func:`training.known_cards.first_known_ms` on.
             facts: what else ``metrics.json`` says, of the data.
+
+        Raises:
+            training.resumable.AtWorkError: another process is at the same training.
         """
         say(f"Created {len(dataset)} sequences")
         say("Building LSTM model…")
@@ -109,35 +109,47 @@ class Job:
         # TensorFlow, scikit-learn and matplotlib take seconds to import: not before the data is known to serve
         import keras  # noqa: PLC0415
 
-        from training.baseline import fit_baseline  # noqa: PLC0415
-        from training.card import model_card  # noqa: PLC0415
-        from training.evaluate import Inputs, evaluate  # noqa: PLC0415
-        from training.fit import build_for, fit, predict, save  # noqa: PLC0415
-        from training.importance import SAMPLE  # noqa: PLC0415
-        from training.measures import Known  # noqa: PLC0415
-        from training.report import report_page  # noqa: PLC0415
+        from training.fit import build_for, fit, predict  # noqa: PLC0415
 
         keras.utils.set_random_seed(self.seed)
         model = build_for(dataset.train)
         say(f'Model: "{model.name}", {model.count_params():,} parameters')
         say("Training…")
-        interrupted = self._interrupted(dataset)
-        training = fit(
-            model,
-            dataset.train,
-            dataset.validation,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=self.seed,
-            scratch=_made(interrupted),
-            verbose=1 if sys.stdout.isatty() else 2,
-        )
-        say("Evaluating…")
-        checked, test = dataset.validation, dataset.test
-        validated = predict(model, checked.features, checked.context)
-        threshold = self.rule.choose(checked.is_fraud, validated)
+        options = (self.epochs, self.batch_size, self.seed, self.features, self.context)
+        with resumable(self.store, options, dataset) as scratch:
+            training = fit(
+                model,
+                dataset.train,
+                dataset.validation,
+                epochs=self.epochs,
+                batch_size=self.batch_size,
+                seed=self.seed,
+                scratch=scratch,
+                verbose=1 if sys.stdout.isatty() else 2,
+            )
+            say("Evaluating…")
+            validated = predict(model, dataset.validation.features, dataset.validation.context)
+            spec = self._spec(dataset, self.rule.choose(dataset.validation.is_fraud, validated))
+            tested = self._tested(model, dataset, frauds, spec.threshold)
+            losses = {"loss": training.history["loss"], "validation_loss": training.history["val_loss"]}
+            metrics = {**tested.metrics, "training": losses, **(facts or {}), "split": self.split}
+            self._write(model, dataset, spec, replace(tested, metrics=metrics), len(training.epoch), validated)
+        adopted = self._may_be_first(metrics["auc"]) and Store(self.store).adopt_first(self.bundle.name)
+        say(f"Bundle {self.bundle}" + (", the first of the store and so its champion" if adopted else ""))
+        say(f"Look at {self.bundle / 'report.html'}")
+        return Trained(self.bundle, metrics, model, training)
+
+    def _tested(self, model: "keras.Model", dataset: Dataset, frauds: Frauds, threshold: float) -> "Evaluated":
+        """Judge the model on the test, beside gradient boosting."""
+        from training.baseline import fit_baseline  # noqa: PLC0415 - as above
+        from training.evaluate import Inputs, evaluate  # noqa: PLC0415
+        from training.fit import predict  # noqa: PLC0415
+        from training.importance import SAMPLE  # noqa: PLC0415
+        from training.measures import Known  # noqa: PLC0415
+
         say("Training gradient boosting, to compare…")
-        baseline = fit_baseline(dataset.train, checked, self.seed)
+        baseline = fit_baseline(dataset.train, dataset.validation, self.seed)
+        test = dataset.test
         inputs = 1 + test.features.shape[1] + len(self.features) + len(self.context)
         evaluated = evaluate(
             told_of(
@@ -152,44 +164,49 @@ class Job:
             seed=self.seed,
             baseline=baseline.predict,
         )
-        losses = {"loss": training.history["loss"], "validation_loss": training.history["val_loss"]}
-        metrics = {**evaluated.metrics, "training": losses, **(facts or {}), "split": self.split}
-        say(f"Test Loss: {metrics['loss']:.4f}")
-        say(f"Test Accuracy: {metrics['accuracy']:.4f}")
-        say(f"Test AUC: {metrics['auc']:.4f}")
-        spec = self._spec(dataset, threshold)
-        how = (
-            f"Adam, batches of {self.batch_size}, {len(training.epoch)} of at most {self.epochs} epochs, "
-            f"seed {self.seed}."
-        )
+        say(f"Test Loss: {evaluated.metrics['loss']:.4f}")
+        say(f"Test Accuracy: {evaluated.metrics['accuracy']:.4f}")
+        say(f"Test AUC: {evaluated.metrics['auc']:.4f}")
+        return evaluated
+
+    def _write(
+        self,
+        model: "keras.Model",
+        dataset: Dataset,
+        spec: BundleSpec,
+        tested: "Evaluated",
+        epochs: int,
+        validated: "Floats32",
+    ) -> None:
+        """Write the bundle, and the model where ``h5`` says."""
+        from training.card import model_card  # noqa: PLC0415 - as above
+        from training.fit import predict, save  # noqa: PLC0415
+        from training.report import report_page  # noqa: PLC0415
+
+        how = f"Adam, batches of {self.batch_size}, {epochs} of at most {self.epochs} epochs, seed {self.seed}."
         if self.split == "rows":
             how += " Split by row, not by time: the test flatters, and this bundle is for comparison only."
+        golden = _golden_windows(dataset.test)
         with tempfile.TemporaryDirectory(dir=self.store, prefix=f".{self.bundle.name}.") as scratch:
             keras_path, h5_path = Path(scratch) / "model.keras", Path(scratch) / "model.h5"
             save(model, keras_path, h5_path)
-            golden = _golden_windows(dataset.test)
             write_bundle(
                 self.bundle,
                 keras_path=keras_path,
                 h5_path=h5_path,
                 spec=spec,
-                metrics=metrics,
+                metrics=tested.metrics,
                 golden_windows=golden.windows,
                 golden_probabilities=predict(model, golden.features, golden.context),
                 golden_context=golden.context if spec.context else None,
-                card=model_card(spec, metrics, dataset, how),
-                report=report_page(spec, replace(evaluated, metrics=metrics)),
+                card=model_card(spec, tested.metrics, dataset, how),
+                report=report_page(spec, tested),
                 reference=training_reference(dataset, column_names(spec), validated),
             )
             if self.h5 is not None:
-                _made(self.h5.parent)
+                self.h5.parent.mkdir(parents=True, exist_ok=True)
                 shutil.move(h5_path, self.h5)
                 say(f"Model saved to {self.h5}")
-        shutil.rmtree(interrupted)
-        adopted = self._may_be_first(metrics["auc"]) and Store(self.store).adopt_first(self.bundle.name)
-        say(f"Bundle {self.bundle}" + (", the first of the store and so its champion" if adopted else ""))
-        say(f"Look at {self.bundle / 'report.html'}")
-        return Trained(self.bundle, metrics, model, training)
 
     def _may_be_first(self, auc: float | None) -> bool:
         """Return whether the bundle may become champion uncompared; tell why not where the store would take it."""
@@ -202,15 +219,6 @@ class Job:
             f"its test AUC is not above {CHANCE}, so it ranks frauds no better than chance. The starter stays in force"
         )
         return False
-
-    def _interrupted(self, dataset: Dataset) -> Path:
-        """Return the directory that keeps the state of this very training: same options, same data."""
-        told = (self.epochs, self.batch_size, self.seed, self.features, self.context)
-        parts = [
-            (part.begin_ms, part.end_ms, part.honest_weight, _sums(part))
-            for part in (dataset.train, dataset.validation)
-        ]
-        return self.store / f".interrupted-{hashlib.sha256(repr((told, parts)).encode()).hexdigest()[:16]}"
 
     def _spec(self, dataset: Dataset, threshold: float) -> BundleSpec:
         return BundleSpec(
@@ -269,20 +277,5 @@ def _golden_windows(test: Part) -> Part:
     return test.take(np.unique(np.concatenate(rows)))
 
 
-def _sums(part: Part) -> list[int]:
-    """Return check sums of what a training reads of a part, in one reading of it."""
-    columns: Sequence[npt.NDArray[Any]] = (part.features, part.windows.lengths, part.context, part.is_fraud)
-    sums = [0] * len(columns)
-    for begin in range(0, len(part), _AT_ONCE):
-        for place, column in enumerate(columns):
-            sums[place] = zlib.crc32(np.ascontiguousarray(column[begin : begin + _AT_ONCE]).data, sums[place])
-    return sums
-
-
 def _instant(epoch_ms: int) -> datetime:
     return datetime.fromtimestamp(epoch_ms / 1000, UTC)
-
-
-def _made(directory: Path) -> Path:
-    directory.mkdir(parents=True, exist_ok=True)
-    return directory

@@ -48,13 +48,14 @@ def run(data: Path, alerts: Alerts, **options: Any) -> dict[str, Any]:
     if absent:
         raise TrainError(f"no {' and no '.join(absent)} in {data}: `tenfold simulate --to {data}` makes both")
     from training.columns import TrainingDataError  # noqa: PLC0415 - not where the extra is missing
+    from training.resumable import AtWorkError  # noqa: PLC0415
     from training.train_lstm_model import train  # noqa: PLC0415
 
     rule = _rule(alerts)
     _make_writable(options["store"])
     try:
         trained = train(data, rule=rule, **options)
-    except (TrainingDataError, FileExistsError) as error:
+    except (TrainingDataError, FileExistsError, AtWorkError) as error:
         raise TrainError(str(error)) from None
     say_what_next(trained.bundle, options["split"])
     return _told(trained)
@@ -107,6 +108,7 @@ def run_on_archive(
     from training.job import Job, say  # noqa: PLC0415
     from training.labels import ahead_note  # noqa: PLC0415
     from training.profiles import Topics  # noqa: PLC0415
+    from training.resumable import AtWorkError  # noqa: PLC0415
     from training.scratch import scratch_in  # noqa: PLC0415
 
     now = datetime.now(UTC)
@@ -160,7 +162,7 @@ def run_on_archive(
                 )
                 facts["profile_days"] = made.profile_days._asdict()
             trained = job.run(made.dataset, made.frauds, facts)
-    except (TrainingDataError, FileExistsError) as error:
+    except (TrainingDataError, FileExistsError, AtWorkError) as error:
         raise TrainError(str(error)) from None
     told = _told(trained) | facts
     if not promote_if_better:

@@ -25,6 +25,7 @@ from training.dataset import split as split_history
 from training.job import Job, Trained, say
 from training.known_cards import frauds_of
 from training.options import zone as zone_of
+from training.resumable import AtWorkError
 from training.sequence_processor import SequenceProcessor
 from training.threshold import BY_BUDGET, ThresholdRule
 
@@ -151,7 +152,7 @@ def main() -> None:
     try:
         zone_of("--zone", options.zone)
         train(**vars(options))
-    except (UsageError, TrainingDataError, FileExistsError) as error:
+    except (UsageError, TrainingDataError, FileExistsError, AtWorkError) as error:
         sys.exit(f"train: {error}")
 
 

@@ -2,7 +2,6 @@
 
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +11,19 @@ import pytest
 pytest.importorskip("pyarrow", reason="needs the training extra")
 pytest.importorskip("pandas", reason="needs the training extra")
 
+from models.features import PRESETS
 from tests.windowed import part_of
 from training.dataset import Dataset, Part
-from training.job import Job
+from training.resumable import AtWorkError, resumable
 from training.train_lstm_model import main
 
-OPTIONS: dict[str, Any] = {
-    "preset": "default",
-    "epochs": 20,
-    "batch_size": 32,
-    "seed": 1,
-    "store": Path("store"),
-    "h5": None,
-    "label_delay_days": 7,
-    "zone": "UTC",
-    "created_at": datetime(2026, 1, 1, tzinfo=UTC),
-}
+OPTIONS = (20, 32, 1, PRESETS["default"], ())
 
 
 def dataset(**changes: Any) -> Dataset:
     """Return data whose training part is changed."""
     train, validation = part_of(200, 1), part_of(100, 2)
     return Dataset(replace(train, **changes), validation, validation)
-
-
-def kept_in(data: Dataset, **options: Any) -> Path:
-    return Job(**(OPTIONS | options))._interrupted(data)
 
 
 def moved(part: Part) -> dict[str, Any]:
@@ -49,12 +35,35 @@ def other_amounts(part: Part) -> dict[str, Any]:
     return {"features": part.features + np.float32(1)}
 
 
-def test_a_training_that_was_killed_goes_on_with_the_same_options_and_data_only() -> None:
-    before = kept_in(dataset())
-    assert kept_in(dataset(), created_at=datetime(2026, 1, 2, tzinfo=UTC)) == before
-    assert kept_in(dataset(), epochs=3) != before, "the learning rate falls over all epochs"
+def killed(store: Path, data: Dataset, options: tuple[object, ...] = OPTIONS) -> Path:
+    """Return where a training that did not end has left its state."""
+    with pytest.raises(KeyboardInterrupt), resumable(store, options, data) as directory:  # noqa: PT012
+        (directory / "state").write_text("some")
+        raise KeyboardInterrupt
+    return directory
+
+
+def test_a_training_that_was_killed_goes_on_with_the_same_options_and_data_only(tmp_path: Path) -> None:
+    before = killed(tmp_path, dataset())
+    assert killed(tmp_path, dataset(), (3, *OPTIONS[1:])) != before, "the learning rate falls over all epochs"
     for change in (moved, other_amounts):
-        assert kept_in(dataset(**change(dataset().train))) != before
+        assert killed(tmp_path, dataset(**change(dataset().train))) != before
+    with resumable(tmp_path, OPTIONS, dataset()) as directory:
+        assert directory == before
+        assert (directory / "state").read_text() == "some"
+    assert not before.exists()
+
+
+def test_the_same_training_at_the_same_time_is_refused(tmp_path: Path) -> None:
+    with resumable(tmp_path, OPTIONS, dataset()) as directory:
+        with (
+            pytest.raises(AtWorkError, match=f"is at work in {directory}: wait for it, or change an option"),
+            resumable(tmp_path, OPTIONS, dataset()),
+        ):
+            pass
+        assert directory.exists(), "it is the other's"
+        with resumable(tmp_path, (*OPTIONS, "another"), dataset()):
+            pass
 
 
 @pytest.mark.parametrize(
