@@ -88,7 +88,7 @@ class Recoverer:
             CancelledError: ``cancelled`` says so.
             redis.RedisError: Redis does not answer.
         """
-        # both its own: a client that an outage has left without a broker never finds one again (see stream.service)
+        # both its own: a client that an outage has left without a broker never finds one again (see stream.lost_client)
         admin = open_client(AdminClient, common_config(self.settings))
         reader = open_client(Consumer, reader_config(self.settings))  # last: it is closed below
         try:

@@ -15,7 +15,7 @@ class Outage:
     """The run of failures since something last worked."""
 
     def __init__(self, limit_s: float, clock: Callable[[], float]) -> None:
-        self._limit_s, self._clock = limit_s, clock
+        self.limit_s, self._clock = limit_s, clock
         self._first = self._last = float("-inf")
 
     def failed(self, error: Exception) -> None:
@@ -28,8 +28,8 @@ class Outage:
         if now - self._last > _QUIET_S:
             self._first = now
         self._last = now
-        if now - self._first > self._limit_s:
-            raise OutageError(f"gave up after {self._limit_s:g} s (TENFOLD_OUTAGE_LIMIT_S): {error}") from error
+        if now - self._first > self.limit_s:
+            raise OutageError(f"gave up after {self.limit_s:g} s (TENFOLD_OUTAGE_LIMIT_S): {error}") from error
 
     def over(self) -> None:
         """Say that something worked."""

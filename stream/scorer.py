@@ -5,6 +5,7 @@ import logging
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from uuid import uuid4
@@ -30,6 +31,8 @@ from stream.eviction import EVERY_S as EVICTION_EVERY_S
 from stream.eviction import Eviction, evicting_policies
 from stream.history import History, open_history
 from stream.in_force import bundle_in_force
+from stream.in_touch import InTouch
+from stream.lost_client import Watch, kafka_answers, run_replacing
 from stream.metrics import Metrics
 from stream.model_watch import ModelWatch
 from stream.outage import Outage
@@ -39,7 +42,7 @@ from stream.publisher import open_publisher
 from stream.redis_client import Client, is_cluster_as_one_server, ping, why_unusable
 from stream.score_log import EVERY_S as SCORED_EVERY_S
 from stream.score_log import ScoreLog
-from stream.service import ClientLostError, Service
+from stream.service import Service
 from stream.settings import Settings, mask_url
 from stream.suppression_rules import Rules
 from stream.suppression_watch import EVERY_S as SUPPRESSED_EVERY_S
@@ -95,7 +98,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     )
     parts.metrics.ready.set_function(lambda: parts.health.reason is None)
     consumer, contact = _open_consumer(settings)
-    require_topics(consumer, settings, (settings.input_topic, settings.output_topic, settings.dlq_topic))
+    require_topics(consumer, settings, _topics(settings))
     service = _assemble(parts, consumer, contact)
     with closing(store.client), health.serving(settings, registry, parts.health):
         _tune_interpreter()
@@ -119,13 +122,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
             evicting = Eviction(store.client, metrics)
             looking.append(look_every(EVICTION_EVERY_S, evicting.look, "eviction", stop))
         try:
-            while True:
-                try:
-                    service.run()
-                    break
-                except ClientLostError as error:
-                    log.warning("beginning anew with another consumer", extra={"error": str(error)})
-                    service = _assemble(parts, *_open_consumer(settings))
+            run_replacing(service, lambda: _assemble(parts, *_open_consumer(settings)))
         finally:
             stop.set()
             for thread in looking:  # an engine that is being loaded does not like the process to end under it
@@ -183,27 +180,34 @@ def _assemble(parts: _Parts, consumer: Consumer, contact: Contact) -> Service:
     )
     recoverer = Recoverer(settings, store, champion.serving.model.spec, metrics, parts.history)
     assignment = Assignment(settings.input_topic, consumer, recoverer, parts.outage, stop)
-    return Service(
-        settings,
+    in_touch = InTouch(
+        _topics(settings),
         consumer,
         contact,
         assignment,
+        pipeline.open,
+        store.ping,
+        metrics,
+        parts.outage,
+        Watch([consumer], lambda: kafka_answers(settings)),
+    )
+    return Service(
+        settings,
+        consumer,
+        assignment,
         pipeline,
-        store,
+        store.pseudonyms,
+        in_touch,
         metrics,
         parts.health,
         parts.outage,
-        lambda: _kafka_answers(settings),
         stop,
     )
 
 
-def _kafka_answers(settings: Settings) -> bool:
-    try:
-        open_client(AdminClient, common_config(settings)).list_topics(timeout=_PROBE_S)
-    except KafkaException:
-        return False
-    return True
+def _topics(settings: Settings) -> Sequence[str]:
+    """Return the topics that there is no scoring without."""
+    return settings.input_topic, settings.output_topic, settings.dlq_topic
 
 
 def _tune_interpreter() -> None:

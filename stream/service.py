@@ -9,7 +9,7 @@ each of their partitions that is still owned is taken up again where the table o
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 
 import numpy as np
@@ -17,37 +17,28 @@ import redis
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stream.assignment import Assignment
-from stream.clients import Contact
 from stream.errors import TenfoldError
-from stream.growth import note_partitions
 from stream.health import Health
+from stream.in_touch import InTouch
+from stream.lost_client import ClientLostError, leave_behind
 from stream.metrics import Metrics
 from stream.microbatch import MicroBatch, Prepared, prepare
 from stream.outage import Outage, OutageError
 from stream.partitioner import partitions_of
 from stream.pipeline import FencedError, Pipeline
-from stream.publisher import ProducerLostError
-from stream.redis_client import refuses
+from stream.pseudonyms import Pseudonyms
 from stream.settings import Settings
-from stream.topics import missing_topics
-from stream.window_store import Mark, WindowStore
+from stream.window_store import Mark
 
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.1
 _LAG_EVERY_S = 1.0
-_PROBE_S = 1.0
 _ENDS_S = 0.2  # partitions that are being taken up wait as long
-_LOST_S = 10.0
-_COMPLAIN_EVERY_S = 30.0
 
 #: Batches under way while the next one is fetched, when there is much to do: one is scored, the other published.
 #: When there is little, one at a time is soonest done: its records do not wait for another batch's commit.
 _ROOM = 2
-
-
-class ClientLostError(Exception):
-    """Kafka answers, but not this consumer: it has to be replaced."""
 
 
 class Service:
@@ -57,38 +48,30 @@ class Service:
         self,
         settings: Settings,
         consumer: Consumer,
-        contact: Contact,
         assignment: Assignment,
         pipeline: Pipeline,
-        store: WindowStore,
+        pseudonyms: Pseudonyms,
+        in_touch: InTouch,
         metrics: Metrics,
         health: Health,
         outage: Outage,
-        kafka_answers: Callable[[], bool],  # a new client, that is
         stop: threading.Event,
     ) -> None:
-        self._settings, self._consumer, self._contact = settings, consumer, contact
-        self._assignment, self._pipeline, self._store = assignment, pipeline, store
+        self._settings, self._consumer, self._assignment = settings, consumer, assignment
+        self._pipeline, self._pseudonyms, self._in_touch = pipeline, pseudonyms, in_touch
         self._metrics, self._health, self._outage, self._stop = metrics, health, outage, stop
-        self._kafka_answers = kafka_answers
-        self._away: str | None = None  # who does not answer
-        self._refused = False  # it does, with a no
-        self._lost_at = float("inf")  # when to ask whether it is the consumer that is lost
         self._reached: dict[int, int] = {}  # by partition: offset up to which nothing is left to score
         self._newest_ms: dict[int, int] = {}  # by partition: Kafka timestamp of the last record taken
-        self._partition_count, self._count_again = 0, True
-        self._topics = (settings.input_topic, settings.output_topic, settings.dlq_topic)
-        self._missing: list[str] = []  # of these, looked for while nothing gets through or there is no input
         self._replaced = False  # by another service, and whatever its consumer calls is of no interest any more
         self._room = 0  # batches that may be under way while the next one is fetched
-        self._next_lag_look = self._next_probe = self._next_complaint = 0.0
+        self._next_lag_look = 0.0
 
     def run(self) -> None:
         """Run until the stop event is set, then finish what is under way and leave the group.
 
         Raises:
             stream.outage.OutageError: Kafka or Redis was away for longer than the settings allow.
-            ClientLostError: run another service, with a new consumer.
+            stream.lost_client.ClientLostError: run another service, with a new consumer.
             stream.pipeline.FencedError: another process has this one's instance id.
             stream.microbatch.ModelFailedError: the model scores nothing any more.
         """
@@ -111,8 +94,7 @@ class Service:
             except ClientLostError:
                 closing.pop_all()
                 self._replaced = True
-                # it may take for ever
-                threading.Thread(target=self._consumer.close, name="close-consumer", daemon=True).start()
+                leave_behind(self._consumer)
                 self._assignment.let_go()
                 self._assignment.close()
                 self._pipeline.close()
@@ -120,7 +102,7 @@ class Service:
 
     def _turn(self) -> None:
         self._health.turn()
-        in_touch = self._in_touch()
+        in_touch = self._in_touch.look()
         self._say_whether_ready()
         if self._health.why_not_ready is None:
             self._outage.over()  # a batch may be long in coming; but where one waits, no answer is proof
@@ -138,7 +120,7 @@ class Service:
         batch = self._fetch()
         if batch is None:
             return
-        prepared = prepare(batch, self._metrics.timer, self._store.pseudonyms)
+        prepared = prepare(batch, self._metrics.timer, self._pseudonyms)
         if self._pipeline.grounded or not self._still_starts(batch):  # something has happened while it was fetched
             self._drop(batch)
             return
@@ -211,10 +193,10 @@ class Service:
             raise OutageError(f"the consumer cannot go on: {problem.str()}")
 
     def _count_misplaced(self, prepared: Prepared) -> None:
-        if self._settings.partitioner == "any" or not self._partition_count:
+        if self._settings.partitioner == "any" or not self._in_touch.partition_count:
             return
         decoded = prepared.decoded
-        expected = partitions_of(decoded.users, self._partition_count, self._settings.partitioner)
+        expected = partitions_of(decoded.users, self._in_touch.partition_count, self._settings.partitioner)
         found = np.array(prepared.batch.partitions, np.int64)[decoded.rows]
         self._metrics.misplaced.inc(int((expected != found).sum()))
 
@@ -228,7 +210,7 @@ class Service:
             self._assignment.got_through(batch.starts)
         error = settled.error
         if settled.failed:
-            self._next_probe = 0.0  # there may be no producer any more
+            self._in_touch.ask_at_once()
         for batch in settled.failed:
             self._drop(batch, error)
             error = None  # one failure, whatever it takes along
@@ -249,7 +231,7 @@ class Service:
         self._metrics.rebalances.labels("assigned").inc()
         log.info("partitions assigned", extra={"partitions": [given.partition for given in partitions]})
         self._reached.clear()
-        self._count_again = True  # the group may know of partitions that were added
+        self._in_touch.count_again()  # the group may know of partitions that were added
         self._assignment.assign(consumer, partitions)
         self._metrics.partitions.set(len(partitions))
 
@@ -276,79 +258,13 @@ class Service:
         self._metrics.lag_records.clear()
         self._metrics.lag_seconds.clear()
 
-    # --- who answers, and what the outside is told
-
-    def _in_touch(self) -> bool:
-        """Return whether Kafka and Redis answer and there is a producer; see to it that they come back."""
-        now = time.monotonic()
-        if now < self._next_probe:
-            return self._away is None
-        self._next_probe = now + _PROBE_S
-        try:
-            # while nothing is scored, too: a consumer without brokers waits for its group, and reports no error
-            if self._contact.lost or self._count_again or not self._partition_count or not self._assignment.ready:
-                topic, before = self._settings.input_topic, self._partition_count
-                found = self._consumer.list_topics(topic, _PROBE_S)
-                if not found.brokers:  # this very answer makes librdkafka forget them: see _look_for_kafka
-                    raise KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN, "Kafka names no broker yet"))
-                count = len(found.topics[topic].partitions)
-                self._partition_count = note_partitions(topic, before, count, self._metrics)
-                self._contact.lost = self._count_again = False
-            wanting = self._assignment.held_up or not self._partition_count
-            self._say_what_is_missing(missing_topics(self._consumer, self._topics, _PROBE_S) if wanting else [], now)
-            self._pipeline.open()
-            self._store.ping()
-        except (KafkaException, ProducerLostError, redis.RedisError) as error:
-            self._complain("Redis" if isinstance(error, redis.RedisError) else "Kafka", error, now)
-            self._outage.failed(error)
-            if self._away == "Kafka":
-                self._look_for_kafka(now)
-        else:
-            if self._away is not None:
-                log.info("answers again", extra={"from": self._away})
-            self._away, self._lost_at = None, float("inf")
-        self._say_who_answers()
-        return self._away is None
-
-    def _complain(self, away: str, error: Exception, now: float) -> None:
-        if away != self._away or now >= self._next_complaint:
-            limit = {"gives_up_after_s": self._settings.outage_limit_s}
-            log.warning("no answer", extra={"from": away, "error": str(error), **limit})
-            self._next_complaint = now + _COMPLAIN_EVERY_S
-        self._away, self._refused = away, refuses(error)
-
-    def _say_what_is_missing(self, missing: list[str], now: float) -> None:
-        if missing and (missing != self._missing or now >= self._next_complaint):
-            log.warning("no topic", extra={"missing": missing, "to_do": "create with `tenfold topics create`"})
-            self._next_complaint = now + _COMPLAIN_EVERY_S
-        self._missing = missing
-
-    def _say_who_answers(self) -> None:
-        up = self._metrics.dependency_up
-        up.labels("kafka").set(self._away != "Kafka")
-        if self._away != "Kafka":  # else Redis was not asked
-            up.labels("redis").set(self._away != "Redis" and not isinstance(self._assignment.trouble, redis.RedisError))
-
-    def _look_for_kafka(self, now: float) -> None:
-        """Find out whether Kafka is away, or this consumer is lost.
-
-        A broker that is just starting may answer with metadata without brokers; then librdkafka forgets the ones that
-        it knew, and never connects again (librdkafka issue 5301, seen with 2.16 in one of twelve restarts). It does not
-        always call that an error: the consumer may only lose its partitions, and wait for its group for ever.
-        """
-        self._lost_at = min(self._lost_at, now + _LOST_S)
-        if now >= self._lost_at:
-            self._lost_at = now + _LOST_S
-            if self._kafka_answers():
-                raise ClientLostError("Kafka answers others, but not this consumer any more")
+    # --- what the outside is told
 
     def _say_whether_ready(self) -> None:
         recovering, held_up = self._assignment.recovering, self._assignment.held_up
         self._metrics.recovering_partitions.set(len(recovering))
-        if self._away is not None:
-            self._health.why_not_ready = f"{self._away} {'refuses this client' if self._refused else 'does not answer'}"
-        elif self._missing:
-            self._health.why_not_ready = f"no topic {', '.join(self._missing)}: create with `tenfold topics create`"
+        if self._in_touch.why_not is not None:
+            self._health.why_not_ready = self._in_touch.why_not
         elif not self._assignment.joined:
             self._health.why_not_ready = "waiting for the group to assign partitions"
         elif recovering:
@@ -388,7 +304,7 @@ class Service:
     def _log_ends(self, partitions: Sequence[int], *, fetched: bool) -> dict[int, int]:
         """Return where the log ends; where something is fetched, that says it, else Kafka is asked."""
         topic = self._settings.input_topic
-        if partitions and not fetched and self._away != "Kafka":
+        if partitions and not fetched and not self._in_touch.kafka_is_away:
             asked = [TopicPartition(topic, partition, OFFSET_END) for partition in partitions]
             with suppress(KafkaException):  # then it is as the last fetch said
                 return {each.partition: each.offset for each in self._consumer.offsets_for_times(asked, _ENDS_S)}

@@ -14,6 +14,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from stream import health, logs
 from stream.clients import Contact, common_config, consumer_config, open_client
+from stream.lost_client import Watch, kafka_answers, run_replacing
 from stream.outage import Outage
 from stream.progress import Counted, nobody
 from stream.settings import Settings
@@ -84,10 +85,8 @@ def run(settings: Settings, url: str, limits: Limits, stop: threading.Event) -> 
     logs.configure(settings.log_level, settings.log_format)
     archive = open_archive(url, settings.pseudonyms)
     kinds = kinds_of(settings)
-    contact = Contact()
-    consumer = open_client(Consumer, {**archiver_config(settings), "error_cb": contact.on_error})
+    consumer, contact = _open_consumer(settings)
     require_topics(consumer, settings, kinds)
-    admin = open_client(AdminClient, common_config(settings))
 
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -95,26 +94,37 @@ def run(settings: Settings, url: str, limits: Limits, stop: threading.Event) -> 
     metrics = ArchiveMetrics(registry)
     state = health.Health()
     metrics.ready.set_function(lambda: state.reason is None)
-    archiver = Archiver(
-        kinds,
-        settings.input_framing,
-        archive,
-        limits,
-        consumer,
-        contact,
-        lambda topic: topic_id(admin, topic, _TOPIC_ID_S),
-        metrics,
-        state,
-        Outage(settings.outage_limit_s, time.monotonic),
-        time.monotonic,
-        stop,
-    )
+    outage = Outage(settings.outage_limit_s, time.monotonic)
+
+    def archiver(consumer: Consumer, contact: Contact) -> Archiver:
+        admin = open_client(AdminClient, common_config(settings))
+        return Archiver(
+            kinds,
+            settings.input_framing,
+            archive,
+            limits,
+            consumer,
+            contact,
+            Watch([admin, consumer], lambda: kafka_answers(settings)),
+            lambda topic: topic_id(admin, topic, _TOPIC_ID_S),
+            metrics,
+            state,
+            outage,
+            time.monotonic,
+            stop,
+        )
+
     with health.serving(settings, registry, state):
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)  # decoding makes objects by the ten thousand, and lets go of them by itself
         log.info("archiver started", extra={"archive": archive.url(""), "group": f"{settings.group_id}-archive"})
-        archiver.run()
+        run_replacing(archiver(consumer, contact), lambda: archiver(*_open_consumer(settings)))
     log.info("archiver stopped")
+
+
+def _open_consumer(settings: Settings) -> tuple[Consumer, Contact]:
+    contact = Contact()
+    return open_client(Consumer, {**archiver_config(settings), "error_cb": contact.on_error}), contact
 
 
 def compact_all(

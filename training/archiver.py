@@ -18,6 +18,7 @@ from stream.clients import Contact
 from stream.errors import TenfoldError
 from stream.framing import Framing
 from stream.health import Health
+from stream.lost_client import ClientLostError, Watch, leave_behind
 from stream.outage import Outage
 from training.archive import Archive, ArchiveError, Kind
 from training.archive_buffer import Buffer
@@ -29,7 +30,6 @@ log = logging.getLogger(__name__)
 
 _CONSUME = 10_000  # librdkafka's most for a call
 _POLL_S = 0.2
-_PROBE_S = 5.0
 _RETRY_S = 2.0
 _LAG_EVERY_S = 1.0
 _FILES_IN_MEMORY = 4  # together the partitions hold at most about so many times the rows of a file
@@ -57,6 +57,7 @@ class Archiver:
         limits: Limits,
         consumer: Consumer,
         contact: Contact,
+        watch: Watch,
         topic_id: Callable[[str], str],
         metrics: ArchiveMetrics,
         health: Health,
@@ -65,12 +66,13 @@ class Archiver:
         stop: threading.Event,
     ) -> None:
         self._kinds, self._framing, self._archive, self._limits = kinds, framing, archive, limits
-        self._consumer, self._contact, self._topic_id = consumer, contact, topic_id
+        self._consumer, self._contact, self._watch, self._topic_id = consumer, contact, watch, topic_id
         self._metrics, self._health, self._outage = metrics, health, outage
         self._clock, self._stop = clock, stop
         self._given: list[Place] | None = None  # by the group; None while it has not said
         self._buffers: dict[Place, Buffer] = {}  # of what is given, once it is taken up
         self._paused = False  # reading, while what is in memory cannot be written
+        self._replaced = False  # by another archiver, and whatever its consumer calls is of no interest any more
         self._retry_at = self._probe_at = self._next_lag_look = float("-inf")
 
     def run(self) -> None:
@@ -78,20 +80,28 @@ class Archiver:
 
         Raises:
             stream.outage.OutageError: Kafka or the archive was away for longer than the settings allow.
+            stream.lost_client.ClientLostError: run another archiver, with new clients.
             ConsumerLostError: the consumer had a fatal error; another process has its instance id, for example.
         """
         topics = list(self._kinds)
         self._consumer.subscribe(topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
         with ExitStack() as closing:
             closing.callback(self._consumer.close)
-            while not self._stop.is_set():
-                self._turn()
+            try:
+                while not self._stop.is_set():
+                    self._turn()
+            except ClientLostError:
+                closing.pop_all()
+                self._let_go()  # what is in memory is read again
+                self._replaced = True
+                leave_behind(self._consumer)
+                raise
             self._health.why_not_ready = "stopping"
             self._write_or_drop()
 
     def _turn(self) -> None:
         self._health.turn()
-        self._see_whether_kafka_is_back()
+        self._see_whether_kafka_answers()
         if self._given and not self._buffers and self._clock() >= self._retry_at:
             self._take_up(self._given)
         self._add(self._consumer.consume(_CONSUME, _POLL_S))
@@ -210,6 +220,8 @@ class Archiver:
         self._let_go()
 
     def _let_go(self) -> None:
+        if self._replaced:
+            return
         self._buffers, self._given = {}, None
         self._metrics.partitions.set(0)
         self._metrics.lag.clear()
@@ -221,15 +233,21 @@ class Archiver:
         self._retry_at = self._clock() + _RETRY_S
         self._outage.failed(error)
 
-    def _see_whether_kafka_is_back(self) -> None:
-        if not self._contact.lost or self._clock() < self._probe_at:
+    def _see_whether_kafka_answers(self) -> None:
+        # while nothing is read, too: a consumer without brokers waits for its group, and reports no error
+        reads = self._buffers and not self._paused and not self._contact.lost
+        if reads or self._clock() < self._probe_at:
             return
         self._probe_at = self._clock() + _RETRY_S
         try:
-            self._consumer.list_topics(timeout=_PROBE_S)
+            self._watch.ask(next(iter(self._kinds)))
         except KafkaException as error:
+            self._contact.lost = True
             self._failed("Kafka does not answer", error)
-        else:
+            self._watch.unanswered()
+            return
+        self._watch.answered()
+        if self._contact.lost:
             self._contact.lost = False
             self._outage.over()
 

@@ -17,6 +17,7 @@ from stream.clients import Contact
 from stream.errors import TenfoldError
 from stream.framing import Framing
 from stream.health import Health
+from stream.lost_client import ClientLostError, Watch, leave_behind
 from stream.outage import Outage
 from stream.pseudonyms import Pseudonyms
 from training.archive import ArchiveError, Kind
@@ -69,6 +70,7 @@ class Monitor:
         publisher: Callable[[Mapping[Kind, Sequence[Place]]], Publisher],
         consumer: Consumer,
         contact: Contact,
+        watch: Watch,
         logs: Logs,
         metrics: MonitorMetrics,
         health: Health,
@@ -78,12 +80,13 @@ class Monitor:
         pseudonyms: Pseudonyms,
     ) -> None:
         self._kinds, self._framing, self._state, self._publisher = kinds, framing, state, publisher
-        self._consumer, self._contact, self._logs = consumer, contact, logs
+        self._consumer, self._contact, self._watch, self._logs = consumer, contact, watch, logs
         self._metrics, self._health, self._outage = metrics, health, outage
         self._clock, self._stop, self._pseudonyms = clock, stop, pseudonyms
         self._given: list[Place] | None = None  # by the group; None while it has not said
         self._taken: dict[Place, Taken] = {}  # of what is given, once it is taken up
-        self._retry_at = self._look_at = float("-inf")
+        self._replaced = False  # by another monitor, and whatever its consumer calls is of no interest any more
+        self._retry_at = self._look_at = self._probe_at = float("-inf")
         [scores] = (topic for topic, kind in kinds.items() if kind is Kind.SCORES)
         self._publishes_with: Place = (scores, 0)  # whoever owns this one publishes
 
@@ -92,22 +95,28 @@ class Monitor:
 
         Raises:
             stream.outage.OutageError: Kafka, Redis or the table's place was away for longer than the settings allow.
+            stream.lost_client.ClientLostError: run another monitor, with new clients.
             MonitorLostError: the consumer had a fatal error; another process has its instance id, for example.
         """
         topics = list(self._kinds)
         self._consumer.subscribe(topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
         with ExitStack() as closing:
             closing.callback(self._consumer.close)
-            while not self._stop.is_set():
-                self._turn()
+            try:
+                while not self._stop.is_set():
+                    self._turn()
+            except ClientLostError:
+                closing.pop_all()
+                self._let_go()  # what is in memory is read again
+                self._replaced = True
+                leave_behind(self._consumer)
+                raise
             self._health.why_not_ready = "stopping"
 
     def _turn(self) -> None:
         self._health.turn()
         try:
-            if self._contact.lost and self._clock() >= self._retry_at:
-                self._logs.partitions(self._publishes_with[0])
-                self._contact.lost = False
+            self._see_whether_kafka_answers()
             if self._given and not self._taken and self._clock() >= self._retry_at:
                 self._take_up(self._given)
             self._add(self._consumer.consume(_CONSUME, _POLL_S))
@@ -245,6 +254,11 @@ class Monitor:
 
     def _revoked(self, _: Consumer, taken: list[TopicPartition]) -> None:
         log.info("partitions revoked", extra={"partitions": _written(taken)})
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._replaced:
+            return
         self._taken, self._given = {}, None
         self._metrics.partitions.set(0)
         self._metrics.lag.clear()
@@ -256,6 +270,20 @@ class Monitor:
         log.warning("not now", extra={"error": str(error)})
         self._retry_at = self._clock() + _RETRY_S
         self._outage.failed(error)
+
+    def _see_whether_kafka_answers(self) -> None:
+        # while nothing is read, too: a consumer without brokers waits for its group, and reports no error
+        if (self._taken and not self._contact.lost) or self._clock() < self._probe_at:
+            return
+        self._probe_at = self._clock() + _RETRY_S
+        try:
+            self._watch.ask(self._publishes_with[0])
+        except KafkaException:
+            self._contact.lost = True
+            self._watch.unanswered()
+            raise
+        self._watch.answered()
+        self._contact.lost = False
 
     def _say_how_it_stands(self) -> None:
         self._health.why_not_ready = self._why_not_ready()

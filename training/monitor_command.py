@@ -14,6 +14,7 @@ from prometheus_client.process_collector import ProcessCollector
 from stream import health, logs
 from stream.clients import Contact, common_config, consumer_config, open_client
 from stream.errors import UsageError
+from stream.lost_client import Watch, kafka_answers, run_replacing
 from stream.outage import Outage
 from stream.redis_client import connect
 from stream.settings import Settings
@@ -81,8 +82,7 @@ def run(settings: Settings, table: Archive, label_delays: Sequence[int], stop: t
     """
     logs.configure(settings.log_level, settings.log_format)
     kinds = kinds_of(settings)
-    contact = Contact()
-    consumer = open_client(Consumer, {**monitor_config(settings), "error_cb": contact.on_error})
+    consumer, contact = _open_consumer(settings)
     require_topics(consumer, settings, kinds)
 
     registry = CollectorRegistry()
@@ -93,22 +93,33 @@ def run(settings: Settings, table: Archive, label_delays: Sequence[int], stop: t
     metrics.ready.set_function(lambda: vital.reason is None)
     with connect(settings) as client:
         state = State(client, settings.group_id, kept_days(label_delays))
-        monitor = Monitor(
-            kinds,
-            settings.input_framing,
-            state,
-            lambda places: Publisher(state, places, label_delays, table, metrics),
-            consumer,
-            contact,
-            Logs(open_client(AdminClient, common_config(settings))),
-            metrics,
-            vital,
-            Outage(settings.outage_limit_s, time.monotonic),
-            time.monotonic,
-            stop,
-            settings.pseudonyms,
-        )
+        outage = Outage(settings.outage_limit_s, time.monotonic)
+
+        def monitor(consumer: Consumer, contact: Contact) -> Monitor:
+            admin = open_client(AdminClient, common_config(settings))
+            return Monitor(
+                kinds,
+                settings.input_framing,
+                state,
+                lambda places: Publisher(state, places, label_delays, table, metrics),
+                consumer,
+                contact,
+                Watch([admin, consumer], lambda: kafka_answers(settings)),
+                Logs(admin),
+                metrics,
+                vital,
+                outage,
+                time.monotonic,
+                stop,
+                settings.pseudonyms,
+            )
+
         with health.serving(settings, registry, vital):
             log.info("monitor started", extra={"table": table.url(""), "group": f"{settings.group_id}-monitor"})
-            monitor.run()
+            run_replacing(monitor(consumer, contact), lambda: monitor(*_open_consumer(settings)))
     log.info("monitor stopped")
+
+
+def _open_consumer(settings: Settings) -> tuple[Consumer, Contact]:
+    contact = Contact()
+    return open_client(Consumer, {**monitor_config(settings), "error_cb": contact.on_error}), contact

@@ -20,6 +20,7 @@ from stream.catch_up import Recoverer
 from stream.held_windows import HeldWindows
 from stream.publisher import TransactionalPublisher
 from stream.window_store import Mark, Save, WindowStore
+from tests.lost_consumers import LostConsumer, UnheardConsumer
 
 Die = Callable[[], None]
 
@@ -139,65 +140,14 @@ def new_epoch(die: Die) -> None:
     Recoverer._begin = begin_and_die  # type: ignore[method-assign]
 
 
-class LostAfterSome(confluent_kafka.Consumer):
-    """A consumer; the first one of the process is lost once it has taken some hundred records."""
-
-    _numbers = itertools.count(1)
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        super().__init__(config)
-        self.first, self.taken = next(self._numbers) == 1, 0
-
-    @property
-    def lost(self) -> bool:
-        return self.first and self.taken > 300
-
-    def consume(self, *args: Any) -> Any:
-        messages = super().consume(*args)
-        self.taken += len(messages)
-        return messages
-
-
 def lose_consumer(die: Die) -> None:  # noqa: ARG001 -- nobody dies of it
-    """The first consumer forgets its brokers, as librdkafka does after metadata without any (its issue 5301)."""
-    away = confluent_kafka.KafkaException(confluent_kafka.KafkaError(confluent_kafka.KafkaError._TRANSPORT))
-
-    class Consumer(LostAfterSome):
-        def __init__(self, config: dict[str, Any]) -> None:
-            super().__init__(config)
-            self.on_error = config["error_cb"]
-
-        def poll(self, *args: Any) -> Any:
-            if self.lost:
-                self.on_error(confluent_kafka.KafkaError(confluent_kafka.KafkaError._ALL_BROKERS_DOWN))
-                return None
-            return super().poll(*args)
-
-        def list_topics(self, *args: Any, **options: Any) -> Any:
-            if self.lost:
-                raise away
-            return super().list_topics(*args, **options)
-
-    scorer.Consumer = Consumer
+    """The first consumer has no broker any more."""
+    scorer.Consumer = LostConsumer
 
 
 def leave_unheard(die: Die) -> None:  # noqa: ARG001 -- nobody dies of it
-    """The first consumer loses its partitions and its brokers, of which no error tells, nor a question unanswered."""
-
-    class Consumer(LostAfterSome):
-        def consume(self, *args: Any) -> Any:
-            messages = super().consume(*args)
-            if self.lost:
-                self.unsubscribe()
-            return messages
-
-        def list_topics(self, *args: Any, **options: Any) -> Any:
-            found = super().list_topics(*args, **options)
-            if self.lost:
-                found.brokers.clear()
-            return found
-
-    scorer.Consumer = Consumer
+    """The first consumer has neither brokers nor partitions any more, of which no error tells."""
+    scorer.Consumer = UnheardConsumer
 
 
 POINTS: dict[str, Callable[[Die], None]] = {

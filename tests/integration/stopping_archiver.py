@@ -14,7 +14,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from stream import cli
-from training import archive_kafka, archiver
+from tests.lost_consumers import LostConsumer, UnheardConsumer
+from training import archive_command, archive_kafka, archiver
 
 Die = Callable[[], None]
 
@@ -86,9 +87,28 @@ def committed(die: Die) -> None:
     archiver.commit = then_die
 
 
+def lose_consumer(die: Die) -> None:  # noqa: ARG001 -- nobody dies of it
+    """The first consumer has no broker any more."""
+    archive_command.Consumer = LostConsumer
+
+
+def leave_unheard(die: Die) -> None:  # noqa: ARG001 -- nobody dies of it
+    """The first consumer has neither brokers nor partitions any more, of which no error tells."""
+    archive_command.Consumer = UnheardConsumer
+
+
 POINTS: dict[str, Callable[[Die], None]] = {
     point.__name__.replace("_", "-"): point
-    for point in (before_writing, half_written, written, in_place, before_commit, committed)
+    for point in (
+        before_writing,
+        half_written,
+        written,
+        in_place,
+        before_commit,
+        committed,
+        lose_consumer,
+        leave_unheard,
+    )
 }
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from stream import cli
-from training import monitor_publish
+from tests.lost_consumers import LostConsumer, UnheardConsumer
+from training import monitor_command, monitor_publish
 from training.monitor_state import State
 
 Die = Callable[[], None]
@@ -42,6 +43,16 @@ def published(die: Die) -> None:
     _wrap(State, "publish", after=die)
 
 
+def lose_consumer(die: Die) -> None:  # noqa: ARG001 -- nobody dies of it
+    """The first consumer has no broker any more."""
+    monitor_command.Consumer = LostConsumer
+
+
+def leave_unheard(die: Die) -> None:  # noqa: ARG001 -- nobody dies of it
+    """The first consumer has neither brokers nor partitions any more, of which no error tells."""
+    monitor_command.Consumer = UnheardConsumer
+
+
 def _wrap(owner: Any, name: str, before: Die = lambda: None, after: Die = lambda: None) -> None:
     wrapped = getattr(owner, name)
 
@@ -55,7 +66,16 @@ def _wrap(owner: Any, name: str, before: Die = lambda: None, after: Die = lambda
 
 
 POINTS: dict[str, Callable[[Die], None]] = {
-    point.__name__.replace("_", "-"): point for point in (before_append, appended, before_writing, written, published)
+    point.__name__.replace("_", "-"): point
+    for point in (
+        before_append,
+        appended,
+        before_writing,
+        written,
+        published,
+        lose_consumer,
+        leave_unheard,
+    )
 }
 
 

@@ -30,10 +30,14 @@ MIDNIGHT_MS = 1_769_904_000_000  # 2026-02-01T00:00Z
 @pytest.fixture
 def archiving(topics: Topics, kafka: OwnKafka | GivenKafka, group_id: str, tmp_path: Path) -> Archiving:
     """Three partitions of each topic, no archiver yet."""
+    return archiving_on(kafka.bootstrap, topics, group_id, tmp_path)
+
+
+def archiving_on(bootstrap: str, topics: Topics, group_id: str, directory: Path) -> Archiving:
     names = {Kind.TRANSACTIONS: "transactions", Kind.LABELS: "fraud-labels", Kind.SCORES: "fraud-scores"}
     kept = {"retention.ms": "-1"}  # some records are given old timestamps
     made = {kind: topics.create(name, 3, kept) for kind, name in names.items()}
-    return Archiving(kafka.bootstrap, group_id, tmp_path, made)
+    return Archiving(bootstrap, group_id, directory, made)
 
 
 def send_labels(archiving: Archiving, count: int) -> None:
@@ -211,6 +215,39 @@ def test_an_archive_that_cannot_be_written_stops_the_reading_until_it_can(archiv
     (archiving.directory / "archive").unlink()
     archiving.wait_until_archived([archiver])
     archiver.wait_until_ready()
+    assert archiver.stop() == 0
+    archiving.check()
+
+
+def test_a_broker_that_is_killed_and_comes_back_is_gone_on_with(
+    own_kafka: OwnKafka, group_id: str, tmp_path: Path
+) -> None:
+    archiving = archiving_on(own_kafka.bootstrap, Topics(own_kafka.bootstrap), group_id, tmp_path)
+    topic = archiving.topics[Kind.TRANSACTIONS]
+    produce(archiving.bootstrap, topic, traffic(1_000, users=50, seed=1))
+    archiver = archiving.archiver(*SMALL)
+    archiving.wait_until_archived([archiver])
+    own_kafka.kill()
+    archiver.wait_until(lambda: "Kafka does not answer" in archiver.get("/readyz")[1])
+    own_kafka.restart()
+    produce(archiving.bootstrap, topic, traffic(1_000, users=50, seed=2))
+    archiving.wait_until_archived([archiver])
+    archiver.wait_until_ready()
+    assert archiver.stop() == 0
+    archiving.check()
+
+
+@pytest.mark.parametrize("point", ["lose-consumer", "leave-unheard"])
+def test_a_consumer_that_finds_no_broker_any_more_is_replaced(archiving: Archiving, point: str) -> None:
+    """Without it the archiver would wait out its limit with Kafka up, or wait for its group without any end."""
+    topic = archiving.topics[Kind.TRANSACTIONS]
+    produce(archiving.bootstrap, topic, traffic(1_000, users=50, seed=1))
+    archiver = archiving.archiver(*SMALL, ending=(point, 1))
+    archiver.wait_until(lambda: "beginning anew" in archiver.log_text)
+    produce(archiving.bootstrap, topic, traffic(1_000, users=50, seed=2))
+    archiving.wait_until_archived([archiver])
+    archiver.wait_until_ready()
+    assert archiver.metric("tenfold_archive_partitions") == 9, "the one that is lost speaks for it no more"
     assert archiver.stop() == 0
     archiving.check()
 

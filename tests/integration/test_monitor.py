@@ -180,6 +180,19 @@ def test_killed_at_any_point_it_goes_on_as_if_nothing_had_been(monitoring: Monit
     assert again.stop() == 0
 
 
+@pytest.mark.parametrize("point", ["lose-consumer", "leave-unheard"])
+def test_a_consumer_that_finds_no_broker_any_more_is_replaced(monitoring: Monitoring, point: str) -> None:
+    """Without it the monitor would be healthy and idle without any end."""
+    past = send_past(monitoring, 5)
+    monitor = monitoring.monitor(ending=(point, 1))
+    monitor.process.wait_until(lambda: "beginning anew" in monitor.log_text, 60)
+    monitoring.wait_until_judged(monitor)
+    monitoring.check(past)
+    assert monitor.get("/readyz")[0] == 200
+    assert monitor.metric("tenfold_monitor_partitions") == 6, "the one that is lost speaks for it no more"
+    assert monitor.stop() == 0
+
+
 def test_two_share_the_partitions_and_one_of_them_publishes(monitoring: Monitoring) -> None:
     first, second = monitoring.monitor(), monitoring.monitor()
     first.process.wait_until(

@@ -11,13 +11,16 @@ import redis
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from prometheus_client import CollectorRegistry
 
-from stream import assignment, service
+from stream import assignment, in_touch
 from stream.assignment import Assignment
 from stream.clients import Contact
 from stream.health import Health
+from stream.in_touch import InTouch
+from stream.lost_client import Watch
 from stream.metrics import Metrics
 from stream.outage import Outage, OutageError
 from stream.pipeline import FencedError, Settled
+from stream.pseudonyms import CLEAR
 from stream.service import Service
 from stream.settings import Settings
 from tests.unit.test_assignment import MARK, QuietConsumer, Recovery
@@ -81,17 +84,28 @@ class Bench:
         outage = Outage(_LIMIT_S, lambda: self.now_s)
         self.assignment = Assignment("transactions", self.kafka, self.recovery, outage, self.stop)  # type: ignore[arg-type]
         self.health = Health()
-        self.service = Service(
-            Settings(),
+        pipeline, metrics = QuietPipeline(), Metrics(CollectorRegistry())
+        touch = InTouch(
+            ("transactions",),
             self.kafka,  # type: ignore[arg-type]
             Contact(),
             self.assignment,
-            QuietPipeline(),  # type: ignore[arg-type]
-            self.redis,  # type: ignore[arg-type]
-            Metrics(CollectorRegistry()),
+            pipeline.open,
+            self.redis.ping,
+            metrics,
+            outage,
+            Watch([self.kafka], lambda: True),  # type: ignore[list-item]
+        )
+        self.service = Service(
+            Settings(),
+            self.kafka,  # type: ignore[arg-type]
+            self.assignment,
+            pipeline,  # type: ignore[arg-type]
+            CLEAR,
+            touch,
+            metrics,
             self.health,
             outage,
-            lambda: True,
             self.stop,
         )
         self.assignment.assign(self.kafka, [TopicPartition("transactions", 0)])  # type: ignore[arg-type]
@@ -107,7 +121,7 @@ class Bench:
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    monkeypatch.setattr(service, "_PROBE_S", 0.0)
+    monkeypatch.setattr(in_touch, "_PROBE_S", 0.0)
     monkeypatch.setattr(assignment, "_LONGEST_BACKOFF_S", 0.0)
     made = Bench()
     made.turns()
