@@ -3,38 +3,31 @@
 All that grows with the archive is on disk: partitions are replayed side by side, each in a process of its own.
 """
 
-import mmap
 import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Self
+from typing import NamedTuple, Self
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from models.context import DAY_MS, ProfileDefinition, day_date, day_number
-from models.features import step_features
 from models.spec import BundleSpec
 from stream.progress import Counted, nobody
 from training.archive import Archive, partitions
-from training.archive_reader import in_portions
+from training.column_files import context_of, windowed
 from training.columns import TrainingDataError
-from training.context import AT_ONCE, Contexts, open_contexts
+from training.context import open_contexts
 from training.dataset import Dataset, Split, split_by_row
 from training.dataset import Part as Windowed
 from training.known_cards import Frauds, first_known_ms
 from training.labels import Counts, Extent, Summary, open_labels
 from training.periods import Part, PeriodError, Periods, labelled_days, split_by_time
 from training.profiles import Topics
-from training.samples import Plan, Samples, first_file_day, put_together, write_partition
-
-_AT_ONCE = 65_536  # windows whose features are in memory
+from training.samples import Plan, first_file_day, put_together, write_partition
 
 
 @dataclass(frozen=True)
@@ -211,7 +204,12 @@ def _stretches(
         repeats = {partition: labels.repeats(partition) for partition in buckets}
     _write(archive, plan, repeats, directory, processes, progress, dask)
     samples = put_together(directory, buckets, wanted.sequence_length)
-    parts = {part: _windowed(samples[part], directory / f"{part}.features.npy", periods, part, wanted) for part in Part}
+    parts = {
+        part: windowed(
+            samples[part], directory / f"{part}.features.npy", wanted.features, wanted.zone, periods.bounds(part)
+        )
+        for part in Part
+    }
     profile_days = None
     if wanted.context:
         definition = ProfileDefinition(wanted.zone, wanted.label_delay_days)
@@ -219,7 +217,7 @@ def _stretches(
         with open_contexts(archive, topics, scores, wanted.context, definition, whole, scratch=directory) as contexts:
             archived = 0
             for part in Part:
-                context, its_archived = _context(samples[part], directory / f"{part}.context.npy", contexts)
+                context, its_archived = context_of(samples[part], directory / f"{part}.context.npy", contexts)
                 parts[part] = replace(parts[part], context=context)
                 archived += its_archived
         profile_days = ProfileDays(archived, sum(map(len, parts.values())) - archived)
@@ -299,43 +297,3 @@ def _write(
         for each in as_completed(written):
             each.result()
             progress(1)
-
-
-def _windowed(samples: Samples, path: Path, periods: Periods, part: Part, wanted: Wanted) -> Windowed:
-    """Return samples with their features, which become a file, and no context."""
-    shape = (len(samples), wanted.sequence_length, len(wanted.features))
-    with _new_column(path, shape) as file:
-        for begin in range(0, len(samples), _AT_ONCE):
-            rows = slice(begin, begin + _AT_ONCE)
-            step_features(samples.windows.take(rows), wanted.features, wanted.zone).tofile(file)
-            _forget(samples.windows.records)
-    mapped = np.load(path, mmap_mode="r")
-    nothing = np.empty((len(samples), 0), np.float32)
-    is_fraud = samples.is_fraud.astype(np.float32)
-    return Windowed(samples.windows, mapped, nothing, samples.users, is_fraud, *periods.bounds(part))
-
-
-def _context(samples: Samples, path: Path, contexts: Contexts) -> tuple[npt.NDArray[np.float32], int]:
-    """Return the context of samples, which becomes a file, and how many of its days archived scores name."""
-    archived = 0
-    with _new_column(path, (len(samples), len(contexts.names))) as file:
-        for rows in in_portions(samples.events, AT_ONCE):
-            found = contexts.of_events(rows)
-            found.columns.tofile(file)
-            archived += int(found.archived.sum())
-    return np.load(path, mmap_mode="r"), archived
-
-
-@contextmanager
-def _new_column(path: Path, shape: tuple[int, ...]) -> Iterator[BinaryIO]:
-    """Give a file for the float32 values of an array, in order; written so, they are not in memory as if mapped."""
-    with path.open("wb") as file:
-        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        yield file
-
-
-def _forget(column: npt.NDArray[np.generic]) -> None:
-    """Take a mapped column's pages out of memory; they are read again when they are looked at."""
-    if isinstance(column, np.memmap):
-        column._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
