@@ -3,7 +3,6 @@
 Never of replicas: they may be behind, and then their marks are, too.
 """
 
-import inspect
 from collections.abc import Mapping, Sequence
 from functools import cache
 from hashlib import sha1
@@ -11,7 +10,7 @@ from typing import Any, TypeAlias
 
 import redis
 from redis.backoff import NoBackoff
-from redis.cluster import REDIS_ALLOWED_KEYS, ClusterNode
+from redis.cluster import ClusterNode
 from redis.connection import parse_url
 from redis.exceptions import AuthenticationError, ClusterDownError, NoScriptError, ResponseError
 from redis.retry import Retry
@@ -166,9 +165,6 @@ def _sha(script: str) -> str:
 
 
 def _open_cluster(place: RedisUrl, options: Mapping[str, Any]) -> Cluster:
-    known = {*REDIS_ALLOWED_KEYS, *inspect.signature(redis.RedisCluster.__init__).parameters}
-    for name in options.keys() - known:  # redis-py would drop it without a word
-        raise TypeError(f"the client of a cluster has no option {name!r}")
     nodes = [ClusterNode(*address) for address in place.addresses]
     with as_redis_error():
         return Cluster(startup_nodes=nodes, **{"ssl": place.tls, **options, **_of_url(place)})

@@ -19,7 +19,7 @@ from stream.framing import Framing
 from stream.logs import LogFormat
 from stream.pseudonyms import Pseudonyms
 from stream.redis_url import split_redis_url
-from stream.settings_errors import explain, unknown
+from stream.settings_errors import OptionError, explain, unknown
 
 PREFIX = "TENFOLD_"
 CONFIG_FILE = f"{PREFIX}CONFIG"
@@ -48,10 +48,20 @@ _OWNED_KAFKA_PROPERTIES = {
 #: redis-py's options that would change what its answers mean, or whose they are, and why they cannot be set.
 _OWNED_REDIS_OPTIONS = {
     "decode_responses": "windows are bytes, not text",
+    **dict.fromkeys(("encoding", "encoding_errors"), "the names of windows are UTF-8"),
+    "legacy_responses": "answers would have another form",
     **dict.fromkeys(("read_from_replicas", "load_balancing_strategy"), "a replica may be behind, and so its marks are"),
     "retry": "the scorer tries again by itself, for TENFOLD_OUTAGE_LIMIT_S",
-    **dict.fromkeys(("host", "port", "db", "ssl"), "its address is TENFOLD_REDIS_URL, rediss:// the one over TLS"),
+    **dict.fromkeys(
+        ("host", "port", "db", "ssl", "url", "unix_socket_path"),
+        "its address is TENFOLD_REDIS_URL, rediss:// the one over TLS",
+    ),
 }
+
+_BEHIND_THE_ADDRESS = (
+    "has an option behind its ? that is none of redis-py's, or not as redis-py takes it; none is named, since one is a "
+    "secret: write & in it as %26, or give it as TENFOLD_REDIS__NAME"
+)
 
 
 class SettingsError(UsageError):
@@ -185,17 +195,35 @@ class Settings(BaseSettings):
 
     @field_validator("redis", mode="before")
     @classmethod
-    def _redis_scalars(cls, value: object) -> object:
-        """Read numbers and truth values, but a password of ``1e5`` as it stands."""
-        if not isinstance(value, Mapping):
+    def _redis_options(cls, value: object, info: Any) -> object:
+        """Read numbers and truth values, but a password of ``1e5`` as it stands; refuse what redis-py does not take."""
+        if not isinstance(value, Mapping) or not value or "redis_url" not in info.data:
             return value
-        texts = {name for name in value if _is_secret(str(name)) or str(name).endswith(("username", "client_name"))}
-        return {name: entry if name in texts else _scalar(entry) for name, entry in value.items()}
+        from stream.redis_options import takes_text, wrong_option  # noqa: PLC0415 - redis-py takes long to import
+
+        place = split_redis_url(info.data["redis_url"].get_secret_value())
+        options = {name: entry if takes_text(name, place) else _scalar(entry) for name, entry in value.items()}
+        for name, entry in options.items():
+            wrong = None if name in _OWNED_REDIS_OPTIONS else wrong_option(name, entry, place)
+            if name in cls.model_fields:  # in TOML a table goes on to the next, or to the end
+                wrong = f"is a setting of its own: {PREFIX}{name.upper()}, or {name} above the file's tables"
+            if wrong:
+                raise OptionError(name, wrong)
+        if "ssl_keyfile" in options and "ssl_certfile" not in options:
+            raise OptionError("ssl_keyfile", "needs ssl_certfile, the certificate that the key is of")
+        return options
 
     @field_validator("redis_url")
     @classmethod
     def _redis_place(cls, value: SecretStr) -> SecretStr:
-        split_redis_url(value.get_secret_value())
+        place = split_redis_url(value.get_secret_value())
+        query = place.plain.partition("?")[2]
+        if query:
+            from stream.redis_options import wrong_in_query  # noqa: PLC0415
+
+            wrong = wrong_in_query(place, _OWNED_REDIS_OPTIONS)
+            if wrong:
+                raise ValueError(_BEHIND_THE_ADDRESS if _is_secret(query) else wrong)
         return value
 
     @field_validator("pseudonym_keys")

@@ -11,6 +11,14 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 
+class OptionError(ValueError):
+    """An option of a table is wrong; the message goes on behind its name."""
+
+    def __init__(self, option: str, wrong: str) -> None:
+        super().__init__(wrong)
+        self.option = option
+
+
 def unknown(environ: Mapping[str, str], settings: type[BaseSettings], more: Collection[str]) -> str | None:
     """Return what is wrong with a variable's name, or with a table given whole; ``None`` if nothing is.
 
@@ -51,7 +59,11 @@ def explain(
     if problem["type"] == "extra_forbidden":  # what the environment has is looked at before
         return _unknown_in_file(place[0], problem["input"], settings, file)
     variable, given = f"{_prefix(settings)}{place[0].upper()}", problem["input"]
-    exported = any(name.upper() == variable or name.upper().startswith(f"{variable}__") for name in environ)
+    error = problem.get("ctx", {}).get("error")
+    option = f"{variable}__{error.option}" if isinstance(error, OptionError) else f"{variable}__"
+    exported = any(name.upper() == variable or name.upper().startswith(option.upper()) for name in environ)
+    if isinstance(error, OptionError):
+        return f"{option.upper()} {message}" if exported or not file else f"{option}, in {file}, {message}"
     name = "__".join([variable, *place[1:2]]) + (f", in {file}," if file and not exported else "")
     if problem["type"] == "value_error":  # raised here, and says what to do
         return f"{name.removesuffix(',')}: {message}"

@@ -90,9 +90,63 @@ def test_what_redis_py_would_not_read_is_refused(url: str) -> None:
         split_redis_url(url)
 
 
-def test_an_option_in_the_url_that_redis_py_does_not_take_is_a_wrong_setting() -> None:
-    with pytest.raises(SettingsError, match="Invalid value for 'protocol'"):
-        connect(Settings(redis_url="redis://host/0?protocol=x"))  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("redis://h/0?protocol=x", "TENFOLD_REDIS_URL: Invalid value for 'protocol'"),
+        ("redis://h/0?protocol=7", "TENFOLD_REDIS_URL: protocol behind the ? takes 2 or 3"),
+        (
+            "redis://h?socket_timeot=5",
+            "TENFOLD_REDIS_URL: socket_timeot behind the ? is no option of redis-py's client: ",
+        ),
+        ("redis://h?cache=x", "TENFOLD_REDIS_URL: cache behind the ? takes an object of Python"),
+        ("redis://h?ssl_ca_certs=x", "TENFOLD_REDIS_URL: ssl_ca_certs behind the ? is for TLS: "),
+        (
+            "redis+cluster://h?require_full_coverage=false",
+            "behind the ?: give it as TENFOLD_REDIS__REQUIRE_FULL_COVERAGE",
+        ),
+        ("redis+sentinel://h/fraud?sentinel_client_name=x", "the ?: give it as TENFOLD_REDIS__SENTINEL_CLIENT_NAME"),
+    ],
+)
+def test_an_option_in_the_url_that_redis_py_does_not_take_is_a_wrong_setting(
+    monkeypatch: pytest.MonkeyPatch, url: str, message: str
+) -> None:
+    monkeypatch.setenv("TENFOLD_REDIS_URL", url)
+    with pytest.raises(SettingsError) as refused:
+        load()
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h?client_name=x&socket_timeout=0.5&protocol=3&db=1",
+        "rediss://h?ssl_min_version=771&ssl_check_hostname=false&ssl_ca_certs=ca.pem",
+        "redis://h?username=scorer&password=hunter2%26",
+    ],
+)
+def test_what_redis_py_takes_in_a_url_is_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("TENFOLD_REDIS_URL", url)
+    connect(load()).close()
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        "hunter&hunter2=c",
+        "hun&protocol=hunter2",
+        "hun&protocol=3&hunter2=hunter2",
+        "hunter2&socket_timeot=hunter2",
+        "hunter2&retry_on_error=hunter2",
+        "&hunter2=x",
+    ],
+)
+@pytest.mark.parametrize("form", ["redis://h/0?password=", "redis+cluster://h?password=", "redis://h?PASSWORD="])
+def test_nothing_behind_a_password_in_a_url_is_told(monkeypatch: pytest.MonkeyPatch, form: str, behind: str) -> None:
+    monkeypatch.setenv("TENFOLD_REDIS_URL", form + behind)
+    with pytest.raises(SettingsError, match=r"TENFOLD_REDIS_URL: has an option behind its [?]") as refused:
+        connect(load())
+    assert "hun" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -51,12 +51,14 @@ def test_any_librdkafka_property_can_be_given(monkeypatch: pytest.MonkeyPatch) -
 def test_any_redis_option_can_be_given_and_numbers_are_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENFOLD_REDIS__socket_timeout", "2.5")
     monkeypatch.setenv("TENFOLD_REDIS__username", "scorer")
+    monkeypatch.setenv("TENFOLD_REDIS_URL", "rediss://localhost")
     monkeypatch.setenv("TENFOLD_REDIS__ssl_check_hostname", "false")
     assert load().redis == {"socket_timeout": 2.5, "username": "scorer", "ssl_check_hostname": False}
 
 
 @pytest.mark.parametrize("password", ["1e5", "true", "0123", "-0", "null"])
 def test_a_password_that_looks_like_a_number_is_text(monkeypatch: pytest.MonkeyPatch, password: str) -> None:
+    monkeypatch.setenv("TENFOLD_REDIS_URL", "redis+sentinel://localhost/fraud")
     monkeypatch.setenv("TENFOLD_REDIS__password", password)
     monkeypatch.setenv("TENFOLD_REDIS__USERNAME", password)
     monkeypatch.setenv("TENFOLD_REDIS__SENTINEL_USERNAME", password)
@@ -115,6 +117,27 @@ def test_a_file_gives_settings_and_the_environment_wins(monkeypatch: pytest.Monk
         ("TENFOLD_REDIS__SSL", "false", "cannot be set: its address is TENFOLD_REDIS_URL, rediss:// the one over TLS"),
         ("TENFOLD_REDIS_URL", "redis://a?decode_responses=false", "cannot be set: windows are bytes, not text"),
         ("TENFOLD_REDIS_URL", "redis+cluster://a?read_from_replicas=1", "cannot be set: a replica may be behind"),
+        (
+            "TENFOLD_REDIS__SOCKET_TIMEOT",
+            "5",
+            "TENFOLD_REDIS__SOCKET_TIMEOT is no option of redis-py's client: did you mean socket_timeout?",
+        ),
+        ("TENFOLD_REDIS__SOCKET_TIMEOUT", "0", "SOCKET_TIMEOUT takes a number of seconds above 0, 1000000 at most"),
+        ("TENFOLD_REDIS__SOCKET_TIMEOUT", "soon", "SOCKET_TIMEOUT takes a number of seconds above 0, 1000000 at most"),
+        ("TENFOLD_REDIS__SOCKET_TIMEOUT", "Infinity", "SOCKET_TIMEOUT takes a number of seconds above 0, 1000000 at"),
+        ("TENFOLD_REDIS__SOCKET_READ_SIZE", "0", "SOCKET_READ_SIZE takes a whole number, 1 to 1000000000"),
+        ("TENFOLD_REDIS__MAX_CONNECTIONS", "-1", "MAX_CONNECTIONS takes a whole number, 0 to 1000000000"),
+        ("TENFOLD_REDIS__SOCKET_KEEPALIVE", "on", "TENFOLD_REDIS__SOCKET_KEEPALIVE takes true or false"),
+        ("TENFOLD_REDIS__PROTOCOL", "4", "TENFOLD_REDIS__PROTOCOL takes 2 or 3"),
+        *(
+            (f"TENFOLD_REDIS__{name}", "x", f"TENFOLD_REDIS__{name} takes an object of Python, which no setting can")
+            for name in ("CONNECTION_POOL", "CREDENTIAL_PROVIDER", "CACHE_CONFIG", "SOCKET_KEEPALIVE_OPTIONS")
+        ),
+        ("TENFOLD_REDIS__SSL_CA_CERTS", "ca.pem", "TENFOLD_REDIS__SSL_CA_CERTS is for TLS: TENFOLD_REDIS_URL begins"),
+        ("TENFOLD_REDIS__SENTINEL_PASSWORD", "x", "is for addresses that begin with redis+sentinel://"),
+        ("TENFOLD_REDIS__DYNAMIC_STARTUP_NODES", "false", "is for addresses that begin with redis+cluster://"),
+        ("TENFOLD_REDIS__ENCODING", "utf-16", "cannot be set: the names of windows are UTF-8"),
+        ("TENFOLD_REDIS__UNIX_SOCKET_PATH", "/run/redis", "cannot be set: its address is TENFOLD_REDIS_URL"),
         ("TENFOLD_INSTANCE_ID", "a b", "TENFOLD_INSTANCE_ID is 'a b': give 0 to 64 letters, digits, dots, hyphens or"),
         ("TENFOLD_CONFIG", "/nowhere/tenfold.toml", "TENFOLD_CONFIG names /nowhere/tenfold.toml, which is not a file"),
         ("TENFOLD_CONFIG", "/proc/self/mem", "/proc/self/mem, which TENFOLD_CONFIG names, cannot be read: "),
@@ -154,6 +177,16 @@ def test_what_cannot_be_is_refused_by_name(
         ('[tenfold]\nTENFOLD_GROUP_ID = "x"', "[tenfold], in tenfold.toml, is not a table of settings: they stand"),
         ('[kafak]\n"sasl.mechanism" = "x"', "kafak, in tenfold.toml, is not a setting: did you mean kafka?"),
         ("[scorer]\ndelay = 1", "scorer, in tenfold.toml, is not a setting"),
+        (
+            "[redis]\nsocket_timeot = 5",
+            "TENFOLD_REDIS__socket_timeot, in tenfold.toml, is no option of redis-py's client: did you mean",
+        ),
+        ('[redis]\nsocket_timeout = "5s"', "TENFOLD_REDIS__socket_timeout, in tenfold.toml, takes a number of seconds"),
+        ("[redis]\nclient_name = 7", "TENFOLD_REDIS__client_name, in tenfold.toml, takes text"),
+        (
+            '[redis]\nsocket_timeout = 5\ngroup_id = "x"',
+            "TENFOLD_REDIS__group_id, in tenfold.toml, is a setting of its own: TENFOLD_GROUP_ID, or group_id",
+        ),
         ("input_topic = 7", "TENFOLD_INPUT_TOPIC, in tenfold.toml, is 7: give text, in quotes"),
         ('batch_size = "x"', "TENFOLD_BATCH_SIZE, in tenfold.toml, is 'x': give a whole number, 1 to 65536"),
         ("reasons = 1\ngroup_id =\n", "tenfold.toml is no TOML: Invalid value (at line 2, column 11)"),
@@ -197,7 +230,7 @@ def test_the_url_of_redis_says_how_it_is_run() -> None:
 
 
 def test_secrets_are_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TENFOLD_REDIS_URL", "rediss://scorer:hunter2@redis:6380/1")
+    monkeypatch.setenv("TENFOLD_REDIS_URL", "rediss+sentinel://scorer:hunter2@redis:6380/fraud/1")
     monkeypatch.setenv("TENFOLD_REDIS__password", "hunter2")
     monkeypatch.setenv("TENFOLD_REDIS__sentinel_password", "hunter2")
     monkeypatch.setenv("TENFOLD_KAFKA__sasl.password", "hunter2")
@@ -206,7 +239,7 @@ def test_secrets_are_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load()
     for printed in (repr(settings), str(settings), str(settings.masked())):
         assert "hunter2" not in printed
-    assert settings.masked()["redis_url"] == "rediss://****@redis:6380/1"
+    assert settings.masked()["redis_url"] == "rediss+sentinel://****@redis:6380/fraud/1"
 
 
 @pytest.mark.parametrize(
@@ -234,7 +267,7 @@ def test_a_wrong_secret_is_not_in_the_error(monkeypatch: pytest.MonkeyPatch, nam
         ('redis = "password=hunter2"', "TENFOLD_REDIS, in tenfold.toml, is no table: give each of its entries as"),
         ('kafka = ["hunter2"]', "TENFOLD_KAFKA, in tenfold.toml, is no table"),
         ('[kafka]\nsasl.password = "hunter2"', "TENFOLD_KAFKA, in tenfold.toml: sasl is no text: in TOML a name with"),
-        ('[redis]\npassword = ["hunter2"]', "TENFOLD_REDIS__password, in tenfold.toml: "),
+        ('[redis]\npassword = ["hunter2"]', "TENFOLD_REDIS__password, in tenfold.toml, takes text"),
         ('redis_url = "http://scorer:hunter2@redis"', "TENFOLD_REDIS_URL, in tenfold.toml: must begin with"),
         ('redis_url = ["hunter2"]', "TENFOLD_REDIS_URL, in tenfold.toml: "),
         ('pseudonym_keys = "hunter2"', "TENFOLD_PSEUDONYM_KEYS, in tenfold.toml: "),
