@@ -167,6 +167,7 @@ CLAIMS = tuple(
 
 _LESS = "asks for months of an archive; tests/integration/test_walk_through.py types it with less"
 _PEERS = "installs 2.2 GB and measures for most of an hour; tests/unit/test_peers.py tries the parts"
+_SYSTEMD = "asks for root, on a machine that systemd runs; tests/unit/test_systemd.py holds unit and page to it"
 
 NOT_RUN = (
     NotRun(
@@ -184,6 +185,9 @@ NOT_RUN = (
         "tenfold evaluate",
         "judges a month of an archive; tests/unit/test_evaluate_command.py runs it on less",
     ),
+    NotRun("docs/how-to/systemd.md", "bash", "useradd", _SYSTEMD),
+    NotRun("docs/how-to/systemd.md", "bash", "systemd-run", _SYSTEMD),
+    NotRun("docs/how-to/systemd.md", "bash", "systemctl restart", _SYSTEMD),
     NotRun("docs/kubernetes.md", "bash", "docker push", "pushes to a registry; tests/docker builds each target"),
     NotRun(
         "docs/model.md",
