@@ -1,7 +1,9 @@
 """librdkafka's configuration for each role, from the settings. What is set by hand wins, where it may be set."""
 
 import logging
+import re
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -10,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from stream.kafka_token import NoTokenError, TokenCommand
 from stream.partitioner import OWN_PARTITIONER
-from stream.settings import Settings, SettingsError
+from stream.settings import PREFIX, Settings, SettingsError
 
 Client = TypeVar("Client")
 
@@ -20,6 +22,25 @@ _CLIENT_ID = "tenfold"  # with the instance's id behind it, where there is one
 
 #: A killed process leaves its transaction open, and its partitions wait until the broker has timed it out.
 TRANSACTION_TIMEOUT_MS = 10_000
+
+
+#: Properties that are often set, by which the meaning of a mistyped one is guessed: librdkafka does not list its own.
+OFTEN_SET = (
+    "acks", "broker.address.family", "client.id", "client.rack", "compression.type", "connections.max.idle.ms", "debug",
+    "enable.ssl.certificate.verification", "fetch.max.bytes", "fetch.min.bytes", "fetch.wait.max.ms",
+    "heartbeat.interval.ms", "linger.ms", "max.poll.interval.ms", "message.max.bytes",
+    "metadata.max.age.ms", "queue.buffering.max.messages", "queued.max.messages.kbytes", "reconnect.backoff.max.ms",
+    "request.timeout.ms", "sasl.kerberos.keytab", "sasl.kerberos.principal", "sasl.kerberos.service.name",
+    "sasl.mechanism", "sasl.oauthbearer.client.id", "sasl.oauthbearer.client.secret", "sasl.oauthbearer.config",
+    "sasl.oauthbearer.extensions", "sasl.oauthbearer.method", "sasl.oauthbearer.scope",
+    "sasl.oauthbearer.token.endpoint.url", "sasl.password", "sasl.username", "security.protocol",
+    "session.timeout.ms", "socket.keepalive.enable", "socket.timeout.ms", "ssl.ca.location", "ssl.ca.pem",
+    "ssl.certificate.location", "ssl.certificate.pem", "ssl.cipher.suites", "ssl.endpoint.identification.algorithm",
+    "ssl.key.location", "ssl.key.password", "ssl.key.pem", "ssl.keystore.location", "ssl.keystore.password",
+    "statistics.interval.ms", "transaction.timeout.ms",
+)  # fmt: skip
+
+_UNKNOWN = re.compile(r'^No such configuration property: "(.*)"$')
 
 
 class Contact:
@@ -170,4 +191,17 @@ def open_client(make: Callable[[dict[str, Any]], Client], config: dict[str, Any]
         if "oauth_cb" in config and cause == KafkaError.SASL_AUTHENTICATION_FAILED:  # but the command nobody was asked
             raise NoTokenError(config["oauth_cb"].why) from None
         reason = cause.str() if isinstance(cause, KafkaError) else str(cause)
-        raise SettingsError(f"TENFOLD_KAFKA__… is refused by librdkafka: {reason}") from None
+        raise SettingsError(f"TENFOLD_KAFKA__… is refused by librdkafka: {reason}{_meant(reason)}") from None
+
+
+def _meant(reason: str) -> str:
+    """Return what was meant by a property that librdkafka does not know, to stand behind its words."""
+    unknown = _UNKNOWN.match(reason)
+    if unknown is None:
+        return ""
+    setting = unknown[1].replace(".", "_")
+    if setting in Settings.model_fields:  # in TOML a table goes on to the next, or to the end
+        variable = f"{PREFIX}{setting.upper()}"
+        return f": a setting of its own is meant, {variable}, or {setting} above the file's tables"
+    close = get_close_matches(unknown[1], OFTEN_SET, n=1, cutoff=0.75)
+    return f": did you mean {close[0]}?" if close else ""
