@@ -130,7 +130,9 @@ class Settings(BaseSettings):
 
     model: Path | None = Field(None, description="a bundle's directory; else the store's champion, else the starter")
     model_store: Path = Field(Path("models/store"), description="directory of bundles and the file champion")
-    model_poll_s: float = Field(5.0, gt=0, description="seconds between two looks at the store, without a model given")
+    model_poll_s: float = Field(
+        5.0, gt=0, le=86_400, description="seconds between two looks at the store, without a model given"
+    )
     runtime: Literal["onnxruntime", "openvino", "openvino-bf16", "auto"] = "onnxruntime"
     runtime_threads: int = Field(1, ge=1, le=256)
 
@@ -142,7 +144,9 @@ class Settings(BaseSettings):
     window_ttl_days: int = Field(
         180, ge=1, le=36_500, description="Redis forgets a user's window after so long without events"
     )
-    outage_limit_s: float = Field(300.0, gt=0, description="seconds without Kafka or Redis until the process gives up")
+    outage_limit_s: float = Field(
+        300.0, gt=0, le=1_000_000_000, description="seconds without Kafka or Redis until the process gives up"
+    )
 
     metrics_host: str = Field("127.0.0.1", description="address of /metrics, /healthz and /readyz")
     metrics_port: int = Field(9108, ge=0, le=65535, description="0 switches the three off")

@@ -128,7 +128,7 @@ def _allowed(field: FieldInfo, problem: Mapping[str, Any]) -> str:
         case {"ge": least}:
             return f"{number}, {least} or more"
         case _:
-            return f"{number} above {bounds['gt']:g}"
+            return f"{number} above {bounds['gt']:g}, {bounds['le']} at most"
 
 
 def _prefix(settings: type[BaseSettings]) -> str:

@@ -88,7 +88,11 @@ def test_a_file_gives_settings_and_the_environment_wins(monkeypatch: pytest.Monk
         ("TENFOLD_WINDOW_TTL_DAYS", "0", "TENFOLD_WINDOW_TTL_DAYS is '0': give a whole number, 1 to 36500"),
         ("TENFOLD_WINDOW_TTL_DAYS", "36501", "TENFOLD_WINDOW_TTL_DAYS is '36501': give a whole number, 1 to 36500"),
         ("TENFOLD_REASONS", "-1", "TENFOLD_REASONS is '-1': give a whole number, 0 or more"),
-        ("TENFOLD_MODEL_POLL_S", "soon", "TENFOLD_MODEL_POLL_S is 'soon': give a number above 0"),
+        ("TENFOLD_MODEL_POLL_S", "soon", "TENFOLD_MODEL_POLL_S is 'soon': give a number above 0, 86400 at most"),
+        ("TENFOLD_MODEL_POLL_S", "inf", "TENFOLD_MODEL_POLL_S is 'inf': give a number above 0, 86400 at most"),
+        ("TENFOLD_OUTAGE_LIMIT_S", "inf", "TENFOLD_OUTAGE_LIMIT_S is 'inf': give a number above 0, 1000000000 at most"),
+        ("TENFOLD_OUTAGE_LIMIT_S", "nan", "TENFOLD_OUTAGE_LIMIT_S is 'nan': give a number above 0, 1000000000 at most"),
+        ("TENFOLD_OUTAGE_LIMIT_S", "0", "TENFOLD_OUTAGE_LIMIT_S is '0': give a number above 0, 1000000000 at most"),
         ("TENFOLD_ALLOW_EVICTION", "maybe", "TENFOLD_ALLOW_EVICTION is 'maybe': give true or false"),
         ("TENFOLD_BOOTSTRAP_SERVERS", "", "TENFOLD_BOOTSTRAP_SERVERS is '': give Kafka brokers, host:port,…"),
         (
