@@ -72,10 +72,12 @@ def watch(
         except ValueError:
             raise typer.BadParameter(f"--since {since!r} is neither 2026-03-01T08:00:00Z nor 90m, 12h, 7d") from None
     settings, width = load(), terminal_width()
+    printed = 0
 
     def at_end() -> bool:
-        if not until_end and sys.stderr.isatty():
-            say("the end of the topic; waiting for more, Ctrl-C ends")
+        if not until_end and (limit is not None or sys.stderr.isatty()):
+            more = "more" if limit is None else f"{limit - printed:,} more"
+            say(f"the end of the topic; waiting for {more}, Ctrl-C ends")
         return not until_end
 
     def say(sentence: str) -> None:
@@ -90,10 +92,11 @@ def watch(
             wanted = Wanted(user, threshold, anomalies)
             columns, scores = SCORE_COLUMNS, follow_scores(settings, stop, begin, at_end, say, wanted)
             lines = map(_json_line if as_json else score_line, scores)
-        for number, line in enumerate(islice(lines, limit)):
-            if number == 0 and width is not None and not as_json:
+        for line in islice(lines, limit):
+            if printed == 0 and width is not None and not as_json:
                 print(columns)
             print(line if as_json else fitted(line, width, INDENT), flush=True)
+            printed += 1
         if stop.is_set():
             raise typer.Exit(130)
 

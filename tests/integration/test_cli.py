@@ -225,7 +225,7 @@ def test_watch_tells_a_terminal_its_columns_and_that_it_waits_and_ends_there_if_
 
     asked = ("watch", "--from-beginning", "-n", "90")
     with Terminal(command(*asked), deployment.environment(), columns=300) as terminal:
-        columns, *rows = terminal.until("tenfold: the end of the topic; waiting for more").splitlines()
+        columns, *rows = terminal.until("tenfold: the end of the topic; waiting for 83 more").splitlines()
         assert columns.split() == ["created_at", "(UTC)", "verdict", "score", "win", "user", "payment"]
         assert {row[:21] for row in rows} == {"2026-03-02T01:40:00Z "}
         assert all(rf"  \x1b]0;t-{number}\x07\n" in row for number, row in enumerate(rows))
@@ -236,6 +236,15 @@ def test_watch_tells_a_terminal_its_columns_and_that_it_waits_and_ends_there_if_
     with Terminal(command(*asked, "--json"), deployment.environment(), columns=300) as terminal:
         scores = terminal.until("tenfold: the end of the topic").splitlines()
         assert len([json.loads(line) for line in scores]) == 8
+    pipe, program = subprocess.PIPE, command(*asked, "--json")
+    with subprocess.Popen(program, env=deployment.environment(), stdout=pipe, stderr=pipe, text=True) as watching:
+        assert watching.stderr is not None
+        assert watching.stderr.readline() == "tenfold: the end of the topic; waiting for 82 more, Ctrl-C ends\n"
+        watching.send_signal(signal.SIGINT)
+        scored, _ = watching.communicate(timeout=60)
+    assert (watching.returncode, len([json.loads(line) for line in scored.splitlines()])) == (130, 8)
+    enough = run(deployment, "watch", "--from-beginning", "-n", "8", "--json")
+    assert (enough.returncode, enough.stderr, len(enough.stdout.splitlines())) == (0, "", 8)
 
     nobody = ("watch", "--since", "1h", "--user", "nobody")
     lines, as_json, none = (run(deployment, *words, "--exit") for words in (asked, (*asked, "--json"), nobody))
