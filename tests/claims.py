@@ -41,6 +41,7 @@ _RUN = {
             ("CONTRIBUTING.md", "console", "pytest --lf"),
         ),
         "test_the_peers_are_pinned_anew": (("benchmarks/peers/README.md", "console", "uv pip compile"),),
+        "test_a_fixed_version_has_the_packages_of_the_lock": (("docs/how-to/systemd.md", "bash", "--require-hashes"),),
         "test_a_wheel_is_installed_and_shows_the_demo": (("docs/releasing.md", "console", "pip install"),),
         "test_what_a_change_must_pass_is_passed": (("CONTRIBUTING.md", "console", "make typecheck"),),
     },

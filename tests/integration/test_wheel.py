@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +20,10 @@ UV = shutil.which("uv") or str(ROOT / ".tools" / "bin" / "uv")
 
 @dataclass(frozen=True)
 class Installed:
-    """A wheel, and an environment that has it, the extra ``demo`` and nothing else of the project."""
+    """A wheel, the list of packages beside it, and an environment that has it, the extra ``demo`` and nothing else."""
 
     wheel: Path
+    requirements: Path
     environment: Path
     home: Path
 
@@ -45,8 +48,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     directory = tmp_path_factory.mktemp("wheel")
     environment, home = directory / "environment", directory / "home"
     home.mkdir()
-    [_, *build] = the_block("docs/releasing.md", "uv build").script.split()
+    build, export = (line.split()[1:] for line in the_block("docs/releasing.md", "uv build").script.splitlines())
     uv(environment, *build, "--out-dir", str(directory))
+    requirements = directory / "requirements.txt"
+    uv(environment, *(str(requirements) if word == "dist/requirements.txt" else word for word in export))
     [wheel] = directory.glob("*.whl")
     # uv.lock's versions: those that make demo installs
     locked = ("sync", "--frozen", "--no-dev", "--extra", "demo", "--no-install-project")
@@ -54,7 +59,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     python = str(environment / "bin" / "python")
     uv(environment, "pip", "install", "--no-deps", "--python", python, str(wheel))
     uv(environment, "pip", "check", "--python", python)
-    return Installed(wheel, environment, home)
+    return Installed(wheel, requirements, environment, home)
 
 
 def test_the_demo_works_from_the_wheel_alone(installed: Installed) -> None:
@@ -85,3 +90,18 @@ def test_the_wheel_has_the_packages_with_what_they_read_and_nothing_else(install
     assert {name for name in tracked if name.endswith((".py", ".sql", ".j2", ".onnx", ".json"))} <= inside
     assert {name.partition("/")[0] for name in inside} == {"models", "stream", "training"}
     assert not any(name.startswith("models/store/") for name in inside)
+
+
+def test_the_packages_beside_the_wheel_are_all_that_it_needs_in_the_versions_of_the_lock(installed: Installed) -> None:
+    text = installed.requirements.read_text()
+    pinned = dict(re.findall(r"^([\w.-]+)(?:\[\w+\])?==(\S+).*\\\n +--hash=sha256:", text, re.MULTILINE))
+    listed = re.findall(r"^[\w.-]+", text, re.MULTILINE)
+    lock = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+    with zipfile.ZipFile(installed.wheel) as wheel:
+        [name] = [each for each in wheel.namelist() if each.endswith(".dist-info/METADATA")]
+        wanted = re.findall(r"^Requires-Dist: ([\w.-]+)(?!.*extra ==)", wheel.read(name).decode(), re.MULTILINE)
+
+    assert set(listed) == set(pinned), "each has a version and a hash"
+    assert pinned.items() <= {each["name"]: each.get("version") for each in lock}.items()
+    assert set(wanted) <= set(pinned)
+    assert "tenfold" not in pinned

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -245,3 +246,22 @@ def test_a_wheel_is_installed_and_shows_the_demo(newcomer: Newcomer, uv: dict[st
 
     assert (events, scores) == (20_000, events - letters)
     assert newcomer.left()[0] == ""
+
+
+def test_a_fixed_version_has_the_packages_of_the_lock(newcomer: Newcomer, uv: dict[str, str]) -> None:
+    newcomer.types(the_block("docs/releasing.md", "uv build").script, **uv)
+    typed = the_block("docs/how-to/systemd.md", "--require-hashes").script
+    newcomer.types(typed.replace("/opt/tenfold", "~/fixed"))
+    newcomer.types("~/fixed/bin/pip check")
+    installed = newcomer.types("~/fixed/bin/pip freeze --exclude tenfold").lower().replace("_", "-").split()
+    locked = tomllib.loads((newcomer.clone / "uv.lock").read_text())["package"]
+
+    assert "redis" in {each.partition("==")[0] for each in installed}
+    assert set(installed) <= {f"{each['name']}=={each.get('version')}" for each in locked}
+    assert "group_id" in newcomer.types("~/fixed/bin/tenfold config")
+
+    listed = newcomer.clone / "dist" / "requirements.txt"
+    listed.write_text(re.sub(r"(?<=sha256:)\w{8}", "0" * 8, listed.read_text()))
+    refused = newcomer.tries(typed.replace("/opt/tenfold", "~/other"))
+    assert refused.returncode != 0
+    assert "HASHES" in refused.stderr

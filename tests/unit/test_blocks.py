@@ -30,7 +30,7 @@ def is_meant(entry: Claim | NotRun, block: Block) -> bool:
 def test_the_reader_finds_indented_blocks_and_what_a_prompt_marks() -> None:
     [build] = [block for block in blocks("docs/releasing.md") if "uv build" in block.text]
 
-    assert build.text == "uv build --wheel\n"
+    assert build.text.startswith("uv build --wheel\nuv export --frozen ")
     assert Block("page", 1, "console", "$ one\nanswer\n$ two\n").script == "one\ntwo"
     assert asked(Block("page", 1, "bash", 'A=7; X=1 .venv/bin/tenfold watch "$A b" \\\n --json &\n')) == (
         ("tenfold", "watch", "7 b", "--json"),
