@@ -8,6 +8,7 @@ import random
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,10 +63,18 @@ class Past:
         before = Past(self.payments[:paid], self.verdicts[:said])
         return before, Past(self.payments[paid:], self.verdicts[said:])
 
-    @property
+    @cached_property
     def once(self) -> list[Payment]:
         """The payments, each id once."""
         return list({payment.transaction: payment for payment in reversed(self.payments)}.values())[::-1]
+
+    @cached_property
+    def of_user(self) -> dict[str, list[Payment]]:
+        """The payments of each user, each id once."""
+        by_user: dict[str, list[Payment]] = {}
+        for payment in self.once:
+            by_user.setdefault(payment.user, []).append(payment)
+        return by_user
 
     def row(self, day: int, delay: int, span: int) -> dict[str, Any]:
         """Return what the table has to say of the ``span`` days that end with ``day``, judged after a delay."""
@@ -113,11 +122,10 @@ class Past:
         """Return whether the card was known as defrauded when the payment's day began."""
         begin = payment.created_at // DAY_MS * DAY_MS
         return any(
-            other.user == payment.user
-            and other.created_at >= (first - delay - 7) * DAY_MS
+            other.created_at >= (first - delay - 7) * DAY_MS
             and is_fraud(other, verdicts)
             and _landed_at(verdicts[other.transaction]) < begin
-            for other in self.once
+            for other in self.of_user[payment.user]
         )
 
 
