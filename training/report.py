@@ -54,8 +54,15 @@ def report_page(spec: BundleSpec, evaluated: Evaluated) -> str:
         trained_last=spec.trained_to and (spec.trained_to - timedelta(milliseconds=1)).date(),
         measures=MEASURES,
         cards=CARDS_A_DAY,
+        card_precision_at_most=_card_precision_at_most(evaluated.metrics["days_of_test"]),
         figures=list(_figures(evaluated)),
     )
+
+
+def _card_precision_at_most(days: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return the card precision of lists that begin with every card that was defrauded on their day."""
+    listed = [day["defrauded_cards"] for day in days if day[f"card_precision_at_{CARDS_A_DAY}"] is not None]
+    return sum(min(cards, CARDS_A_DAY) for cards in listed) / CARDS_A_DAY / len(listed) if listed else None
 
 
 def number(value: float | None) -> str:

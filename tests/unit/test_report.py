@@ -175,6 +175,9 @@ def test_the_page_says_what_was_measured(page: str, judged: Evaluated) -> None:
     for name in ("auc", "average_precision"):
         assert f"<dd>{metrics[name]:.3f}</dd>" in page
     assert f"<dd>{metrics['card_precision_at_100']:.2%}</dd>" in page
+    most = np.mean([min(day["defrauded_cards"], 100) / 100 for day in metrics["days_of_test"]])
+    assert metrics["card_precision_at_100"] <= most
+    assert f"card precision could be\n{most:.2%} at most" in page
     assert "It was trained on 2026-01-01 to 2026-01-31." in page, "the end of training is not a day of it"
     assert len(metrics["weeks"]) == 3
     for week in metrics["weeks"]:
