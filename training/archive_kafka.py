@@ -125,6 +125,9 @@ def commit(consumer: Consumer, buffers: Sequence[Buffer]) -> None:
 
 def set_lag(consumer: Consumer, buffers: Mapping[Place, Buffer], metrics: ArchiveMetrics) -> None:
     """Set the lag of each partition from what the last fetch said of the log's end."""
-    for (topic, partition), buffer in buffers.items():
-        _, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
-        metrics.lag.labels(topic, partition).set(max(high - buffer.committed, 0))
+    for position in consumer.position([TopicPartition(*place) for place in buffers]):
+        buffer = buffers[position.topic, position.partition]
+        _, high = consumer.get_watermark_offsets(position, cached=True)
+        # the consumer is past the markers of transactions too, which take an offset each and are no records
+        reached = buffer.committed if buffer.since is not None else max(buffer.committed, position.offset)
+        metrics.lag.labels(buffer.topic, buffer.partition).set(max(high - reached, 0))

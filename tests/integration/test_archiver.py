@@ -143,6 +143,41 @@ def test_a_stopped_archiver_leaves_nothing_behind(archiving: Archiving) -> None:
     assert archiving.archive.files(archiving.topics[Kind.TRANSACTIONS]) == files
 
 
+def test_nothing_is_outstanding_behind_the_last_record_of_a_transactional_producer(archiving: Archiving) -> None:
+    """The markers of transactions take an offset each, and are no records."""
+
+    def send(seed: int) -> None:
+        producer.begin_transaction()
+        for record in traffic(60, users=50, seed=seed, bad_share=0):
+            producer.produce(archiving.topics[Kind.TRANSACTIONS], key=record.key, value=record.value)
+        producer.flush()
+
+    def lag() -> float:
+        return archiver.metric("tenfold_archive_lag_records")
+
+    producer = Producer({"bootstrap.servers": archiving.bootstrap, "transactional.id": archiving.group_id})
+    producer.init_transactions(60)
+    archiver = archiving.archiver(*SMALL).wait_until_ready()
+    send(seed=1)
+    producer.commit_transaction(60)
+    archiving.wait_until_archived([archiver])
+    archiver.wait_until(lambda: lag() == 0)
+    send(seed=2)  # open, they wait
+    archiver.wait_until(lambda: lag() == 60)
+    producer.abort_transaction(60)
+    archiver.wait_until(lambda: lag() == 0)
+    assert archiver.stop() == 0
+
+    again = archiving.archiver("--max-age", "3600").wait_until_ready()  # begins before markers
+    again.wait_until(lambda: again.metric("tenfold_archive_lag_records") == 0)
+    send(seed=3)
+    producer.commit_transaction(60)
+    again.wait_until(lambda: again.metric("tenfold_archive_waiting_rows") == 60)
+    again.wait_until(lambda: again.metric("tenfold_archive_lag_records") >= 60)  # in memory, and in no file yet
+    assert again.stop() == 0
+    archiving.check()
+
+
 def test_an_archiver_is_killed_at_every_boundary(archiving: Archiving) -> None:
     """Each dies when it comes to its point for the N-th time; the next one goes on at what was committed.
 

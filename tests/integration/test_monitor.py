@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 
 pytest.importorskip("duckdb", reason="needs the archive extra")
 pytest.importorskip("sklearn", reason="needs the training extra")
@@ -177,6 +178,38 @@ def test_killed_at_any_point_it_goes_on_as_if_nothing_had_been(monitoring: Monit
     again = monitoring.monitor()
     monitoring.wait_until_judged(again)
     monitoring.check(past)
+    assert again.stop() == 0
+
+
+def test_nothing_is_outstanding_behind_the_last_record_of_a_transactional_producer(monitoring: Monitoring) -> None:
+    """The markers of transactions take an offset each, and are no records."""
+
+    def send_scores(count: int) -> None:
+        producer.begin_transaction()
+        for _ in range(count):
+            producer.produce(monitoring.topics[Kind.SCORES], key=b"user-1", value=b"{")
+        producer.flush()
+
+    def lag(monitor: ArchiverProcess) -> float:
+        return monitor.metric("tenfold_monitor_lag_records")
+
+    producer = Producer({"bootstrap.servers": monitoring.bootstrap, "transactional.id": monitoring.group_id})
+    producer.init_transactions(60)
+    monitor = monitoring.monitor().wait_until_ready()
+    send_scores(5)
+    producer.commit_transaction(60)
+    monitor.wait_until(lambda: monitor.metric("tenfold_monitor_records_total") == 5 and lag(monitor) == 0)
+    send_scores(5)  # open, they wait
+    monitor.wait_until(lambda: lag(monitor) == 5)
+    producer.abort_transaction(60)
+    monitor.wait_until(lambda: lag(monitor) == 0)
+    send_scores(5)
+    monitor.wait_until(lambda: lag(monitor) == 5)
+    assert monitor.stop() == 0
+    producer.abort_transaction(60)
+
+    again = monitoring.monitor().wait_until_ready()
+    again.wait_until(lambda: lag(again) == 0)
     assert again.stop() == 0
 
 
