@@ -32,7 +32,7 @@ from stream.recovery import UNFINISHED, Cause, Found, Plan, plan
 from stream.replay import advance_stored, decode_messages, take
 from stream.same_kafka import require_same_kafka
 from stream.settings import Settings
-from stream.topics import cluster_id, topic_id
+from stream.topics import ids_of
 from stream.window_store import Mark, Save, UnknownMarkError, WindowStore
 
 log = logging.getLogger(__name__)
@@ -155,9 +155,10 @@ class Recoverer:
 
     def _find(self, reader: Consumer, admin: AdminClient, partition: int, *, readable: bool) -> Found:
         topic = self.settings.input_topic
-        require_same_kafka(self.store, cluster_id(admin, topic, _CALL_S))
         log_start, log_end = reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=_CALL_S)
-        its_id, mark = topic_id(admin, topic, _CALL_S), self._mark(partition, readable=readable)
+        cluster, its_id = ids_of(admin, topic, _CALL_S)
+        require_same_kafka(self.store, cluster)
+        mark = self._mark(partition, readable=readable)
         committed = self._committed(reader, partition)
         added = False
         if mark is None and committed is None:

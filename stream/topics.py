@@ -1,6 +1,7 @@
 """The topics: creating them, seeing that they are there, telling one from its successor of the same name."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection
 from confluent_kafka.admin import AdminClient
@@ -108,14 +109,30 @@ def cluster_id(admin: AdminClient, topic: str, timeout_s: float) -> str:
     return admin.list_topics(topic, timeout_s).cluster_id or ""
 
 
-def topic_id(admin: AdminClient, topic: str, timeout_s: float) -> str:
-    """Return the id of a topic; one that is deleted and made again under its name has another.
+class Ids(NamedTuple):
+    """What tells a topic and its cluster from others of the same names."""
+
+    cluster: str
+    topic: str
+
+
+def ids_of(admin: AdminClient, topic: str, timeout_s: float) -> Ids:
+    """Return the ids of a topic and of its Kafka cluster.
 
     Raises:
         KafkaException: the broker does not answer in time.
     """
     cluster = cluster_id(admin, topic, timeout_s)
     if cluster.startswith(_MOCK_CLUSTER):
-        return cluster  # the demo's broker cannot be asked for the id, nor can it delete a topic: its own serves
+        return Ids(cluster, cluster)  # the demo's broker cannot be asked for a topic's id, nor can it delete a topic
     described = admin.describe_topics(TopicCollection([topic]), request_timeout=timeout_s)
-    return str(described[topic].result().topic_id)
+    return Ids(cluster, str(described[topic].result().topic_id))
+
+
+def topic_id(admin: AdminClient, topic: str, timeout_s: float) -> str:
+    """Return the id of a topic; one that is deleted and made again under its name has another.
+
+    Raises:
+        KafkaException: the broker does not answer in time.
+    """
+    return ids_of(admin, topic, timeout_s).topic

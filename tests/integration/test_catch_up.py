@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import redis
@@ -13,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from models.bundle import LoadedBundle
 from models.window import Windows
+from stream import catch_up
 from stream.catch_up import Commit, NotTakenUpError, Recoverer
 from stream.metrics import Metrics
 from stream.settings import Settings
@@ -146,6 +148,21 @@ def test_what_was_lost_is_counted_once_and_not_by_each_attempt(recoverer: Recove
         assert counted() == (0, None)
     assert take_up(recoverer).offset == 15
     assert counted() == (15 - OLD.offset, 1)
+
+
+def test_kafka_is_asked_once_for_its_cluster_and_its_topic(
+    recoverer: Recoverer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Admin(AdminClient):
+        def list_topics(self, *args: Any, **options: Any) -> Any:
+            asked.append(args)
+            return super().list_topics(*args, **options)
+
+    take_up(recoverer)
+    asked: list[object] = []
+    monkeypatch.setattr(catch_up, "AdminClient", Admin)
+    take_up(recoverer)
+    assert len(asked) == 1
 
 
 def test_windows_under_a_mark_of_another_release_are_rebuilt(recoverer: Recoverer) -> None:
