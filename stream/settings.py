@@ -82,6 +82,10 @@ def _scalar(value: object) -> object:
 RedisOption = bool | int | float | str
 
 
+#: How consumer groups of jobs end, behind the scorers'; no group of scorers ends so.
+_JOBS = {"archiver": "-archive", "monitor": "-monitor"}
+
+
 class Settings(BaseSettings):
     """The scorer's settings; see ``docs/settings.md`` for a table."""
 
@@ -172,6 +176,28 @@ class Settings(BaseSettings):
     def _no_model(cls, value: object) -> object:
         """Read an empty one as none, as a composed environment may have it."""
         return None if value == "" else value
+
+    @field_validator("group_id")
+    @classmethod
+    def _no_jobs_group(cls, value: str) -> str:
+        for job, end in _JOBS.items():
+            if value.endswith(end):
+                its = value.removesuffix(end) or "another deployment"
+                raise ValueError(
+                    f"ends in {end}, as the group of {its}'s {job} does: the two would share partitions, and neither "
+                    "have them all. Give another name"
+                )
+        return value
+
+    @property
+    def archive_group(self) -> str:
+        """The archiver's consumer group."""
+        return self.group_id + _JOBS["archiver"]
+
+    @property
+    def monitor_group(self) -> str:
+        """The monitor's consumer group."""
+        return self.group_id + _JOBS["monitor"]
 
     @field_validator("dlq_topic")
     @classmethod

@@ -66,7 +66,7 @@ def archiver_config(settings: Settings) -> dict[str, object]:
     """Return the configuration of the archiver's consumer: a group of its own beside the scorer's."""
     return {
         **consumer_config(settings),
-        "group.id": f"{settings.group_id}-archive",
+        "group.id": settings.archive_group,
         # a rebalance waits so long for files that are being put
         "max.poll.interval.ms": int(settings.kafka.get("max.poll.interval.ms", 300_000)),
     }
@@ -117,7 +117,7 @@ def run(settings: Settings, url: str, limits: Limits, stop: threading.Event) -> 
     with health.serving(settings, registry, state):
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)  # decoding makes objects by the ten thousand, and lets go of them by itself
-        log.info("archiver started", extra={"archive": archive.url(""), "group": f"{settings.group_id}-archive"})
+        log.info("archiver started", extra={"archive": archive.url(""), "group": settings.archive_group})
         run_replacing(archiver(consumer, contact), lambda: archiver(*_open_consumer(settings)))
     log.info("archiver stopped")
 

@@ -58,7 +58,7 @@ def monitor_config(settings: Settings) -> dict[str, object]:
     """Return the configuration of the monitor's consumer: a group of its own beside the scorer's."""
     return {
         **consumer_config(settings),
-        "group.id": f"{settings.group_id}-monitor",
+        "group.id": settings.monitor_group,
         "enable.partition.eof": True,  # says where a log ends behind the markers of transactions
         # a rebalance waits so long for a day that is being judged
         "max.poll.interval.ms": int(settings.kafka.get("max.poll.interval.ms", 300_000)),
@@ -115,7 +115,7 @@ def run(settings: Settings, table: Archive, label_delays: Sequence[int], stop: t
             )
 
         with health.serving(settings, registry, vital):
-            log.info("monitor started", extra={"table": table.url(""), "group": f"{settings.group_id}-monitor"})
+            log.info("monitor started", extra={"table": table.url(""), "group": settings.monitor_group})
             run_replacing(monitor(consumer, contact), lambda: monitor(*_open_consumer(settings)))
     log.info("monitor stopped")
 

@@ -9,7 +9,6 @@ from confluent_kafka.admin import AdminClient
 from stream.clients import common_config, open_client, reader_config
 from stream.settings import Settings
 from stream.topics import require_topics, topic_id
-from training.archive_command import archiver_config
 from training.archive_kafka import where_to_start
 
 _CALL_S = 10.0
@@ -32,7 +31,7 @@ def partitions_behind(settings: Settings, topics: Sequence[str], midnight_ms: in
         KafkaException: Kafka does not answer in time.
     """
     admin = open_client(AdminClient, common_config(settings))
-    config = reader_config(settings) | {"group.id": archiver_config(settings)["group.id"]}
+    config = reader_config(settings) | {"group.id": settings.archive_group}
     consumer = open_client(Consumer, config)
     try:
         require_topics(consumer, settings, topics)

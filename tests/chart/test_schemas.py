@@ -67,6 +67,7 @@ def test_every_custom_kind_is_among_the_tried() -> None:
 REFUSED = {
     "bootstrapServers is not set": "kafka: {bootstrapServers: ''}",
     "redis.url is not set": "redis: {url: ''}",
+    "at '/group'": "group: fraud-archive",
     "/kafka/bootstrapServers": "kafka: {bootstrapServers: kafka}",
     "/redis/url": "redis: {url: 'redis://:secret@redis:6379/0'}",
     "additional properties 'replicaCount' not allowed": "replicaCount: 3",

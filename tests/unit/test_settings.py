@@ -316,6 +316,16 @@ def test_no_two_processes_of_any_groups_have_a_transactional_id_in_common() -> N
         Settings(group_id="tenfold~blue")
 
 
+def test_groups_of_archiver_and_monitor_are_no_scorers(monkeypatch: pytest.MonkeyPatch) -> None:
+    fraud = Settings(group_id="fraud")
+    groups = {fraud.archive_group: "ends in -archive, as the group of fraud's archiver does"}
+    groups[fraud.monitor_group] = "ends in -monitor, as the group of fraud's monitor does"
+    for group, why in groups.items():
+        monkeypatch.setenv("TENFOLD_GROUP_ID", group)
+        with pytest.raises(SettingsError, match=f"TENFOLD_GROUP_ID: {why}"):
+            load()
+
+
 def test_an_empty_model_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENFOLD_MODEL", "")
     assert load().model is None
