@@ -151,9 +151,18 @@ class Archive:
         """Return a path as the file system takes it."""
         return f"{self.root}/{path}"
 
-    def url(self, path: str) -> str:
-        """Return a path as a person or another program takes it."""
+    def address(self, path: str) -> str:
+        """Return a path as another program takes it; of some file systems it has a password in it."""
         return str(self.full(path) if self.is_local else self.fs.unstrip_protocol(self.full(path)))
+
+    def url(self, path: str) -> str:
+        """Return a path for a person."""
+        return self.address(path) if self.is_local else mask_url(self.address(path))
+
+    def why(self, error: Exception) -> str:
+        """Return what an error of the file system says, which may quote a path, without what is masked in it."""
+        said = str(getattr(error, "strerror", None) or error)
+        return said if self.url("") == self.address("") else said.replace(self.root, self.url("").rstrip("/"))
 
     def beside(self, name: str, option: str = "--to") -> "Archive":
         """Return the place beside the archive for what is made of it.
@@ -243,7 +252,7 @@ class Archive:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise ArchiveError(f"{self.url(name.path)} cannot be removed: {error.strerror or error}") from None
+            raise ArchiveError(f"{self.url(name.path)} cannot be removed: {self.why(error)}") from None
 
     def _list(self, path: str) -> list[str]:
         """Return the paths of what is in a directory; nothing where there is none.
@@ -256,7 +265,7 @@ class Archive:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
-            raise ArchiveError(f"{self.url(path)} cannot be listed: {error.strerror or error}") from None
+            raise ArchiveError(f"{self.url(path)} cannot be listed: {self.why(error)}") from None
         return [str(entry).rstrip("/").removeprefix(f"{self.root}/") for entry in entries]
 
     def open_file(self, name: FileName) -> pq.ParquetFile:
@@ -275,8 +284,8 @@ class Archive:
     def unreadable(self, name: FileName, error: Exception) -> ArchiveError:
         """Return the error for a file that cannot be read."""
         return ArchiveError(
-            f"{self.url(name.path)} cannot be read ({error}): restore it from a copy; or move it away, archive its "
-            f"offsets again while Kafka still has them, or go on without them"
+            f"{self.url(name.path)} cannot be read ({self.why(error)}): restore it from a copy; or move it away, "
+            f"archive its offsets again while Kafka still has them, or go on without them"
         )
 
     def of_other_keys(self, path: str, tag: str) -> ArchiveError:
@@ -294,7 +303,7 @@ def open_archive(url: str, pseudonyms: Pseudonyms = CLEAR, **storage_options: An
     Users are written, and come out of what is read, as ``pseudonyms`` names them (:mod:`training.archive_names`).
 
     Raises:
-        ArchiveError: there is no file system for such a URL, or its package is missing.
+        ArchiveError: there is no file system for such a URL, its package is missing, or it does not answer.
     """
     try:
         fs, root = url_to_fs(url, **storage_options)
@@ -303,6 +312,8 @@ def open_archive(url: str, pseudonyms: Pseudonyms = CLEAR, **storage_options: An
         told = isinstance(error, ImportError) or shown == url  # else it may quote what is masked
         why = error if told else "write /, ?, # and @ in user and password as %2F, %3F, %23 and %40"
         raise ArchiveError(f"{shown} is not a place for an archive: {why}") from None
+    except OSError as error:  # some file systems connect at once
+        raise ArchiveError(f"{mask_url(url)} does not answer: {error.strerror or type(error).__name__}") from None
     return Archive(fs, root.rstrip("/"), pseudonyms)
 
 

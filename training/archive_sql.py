@@ -110,6 +110,6 @@ def _apart(names: Sequence[FileName]) -> tuple[list[FileName], list[FileName]]:
 
 
 def _read(archive: Archive, names: Sequence[FileName]) -> str:
-    paths = ", ".join("'" + archive.url(name.path).replace("'", "''") + "'" for name in names)
+    paths = ", ".join("'" + archive.address(name.path).replace("'", "''") + "'" for name in names)
     # by default what looks like `column=value` in a path, the root's too, would stand in place of the file's own column
     return f"read_parquet([{paths}], hive_partitioning = false, union_by_name = true)"

@@ -77,7 +77,7 @@ def writing(archive: Archive, name: Named, schema: pa.Schema) -> Iterator[NewFil
         finally:
             Path(unfinished).unlink(missing_ok=True)
     except OSError as error:
-        raise ArchiveError(f"{archive.url(name.path)} cannot be written: {error.strerror or error}") from error
+        raise ArchiveError(f"{archive.url(name.path)} cannot be written: {archive.why(error)}") from error
 
 
 class Written(NamedTuple):

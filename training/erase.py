@@ -86,7 +86,7 @@ def sweep_tables(place: Archive, user: str, *, dry_run: bool) -> SweptTables:
         try:
             place.fs.rm_file(path)
         except OSError as error:
-            raise ArchiveError(f"{_url(place, path)} cannot be removed: {error.strerror or error}") from None
+            raise ArchiveError(f"{_url(place, path)} cannot be removed: {place.why(error)}") from None
     return SweptTables(len(paths), len(holding))
 
 
@@ -129,7 +129,9 @@ def _table_holds(place: Archive, path: str, user: str) -> bool:
         with place.fs.open(path, "rb") as source:
             rows = pq.read_table(source, columns=["kind", "id"])
     except (OSError, pa.ArrowException) as error:
-        raise ArchiveError(f"{_url(place, path)} cannot be read ({error}): remove it, or build it again") from None
+        raise ArchiveError(
+            f"{_url(place, path)} cannot be read ({place.why(error)}): remove it, or build it again"
+        ) from None
     its_name = place.pseudonyms.every(user.encode())[table_generation(place, path, rows.schema)].decode()
     return bool(pc.any(pc.and_(pc.equal(rows["kind"], "user"), pc.equal(rows["id"], its_name))).as_py())
 

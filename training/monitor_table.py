@@ -76,7 +76,7 @@ def read_day(place: Archive, day: date) -> pa.Table:
     except FileNotFoundError:
         return SCHEMA.empty_table()
     except (OSError, pa.ArrowException) as error:
-        raise ArchiveError(f"{place.url(path)} cannot be read ({error}): move it away") from None
+        raise ArchiveError(f"{place.url(path)} cannot be read ({place.why(error)}): move it away") from None
     if not found.schema.equals(SCHEMA):
         raise ArchiveError(f"{place.url(path)} is not a table of quality of this release: move it away")
     return found

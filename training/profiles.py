@@ -190,7 +190,9 @@ def open_profiles(
             connection.execute(f"CREATE TEMP TABLE profile_facts AS {_sql('profile_facts')}", parameters)
             yield Profiles(connection, definition)
     except (duckdb.IOException, duckdb.InvalidInputException) as error:  # no file is to blame: the disk is full
-        raise ArchiveError(f"the archive at {archive.url('')} cannot be read for profiles: {error}") from None
+        raise ArchiveError(
+            f"the archive at {archive.url('')} cannot be read for profiles: {archive.why(error)}"
+        ) from None
 
 
 def _span_days(definition: ProfileDefinition) -> int:

@@ -113,7 +113,7 @@ def read_table(place: Archive, definition: ProfileDefinition, day: date) -> Stor
     except FileNotFoundError:
         raise ProfileTableError(f"{place.url(path)} does not exist: `tenfold profiles build` makes it") from None
     except (OSError, pa.ArrowException) as error:
-        raise ProfileTableError(f"{place.url(path)} cannot be read ({error}): build it again") from None
+        raise ProfileTableError(f"{place.url(path)} cannot be read ({place.why(error)}): build it again") from None
     if not rows.schema.equals(SCHEMA) or (rows.schema.metadata or {}).get(_DEFINITION) != definition.name.encode():
         raise ProfileTableError(f"{place.url(path)} is not a table of this release and definition: build it again")
     generation = generation_of(place, place.full(path), rows.schema)
@@ -173,7 +173,7 @@ def rename_table(place: Archive, path: str) -> bool:
     try:
         rows = pq.read_table(pa.BufferReader(place.fs.cat_file(path)))
     except (OSError, pa.ArrowException) as error:
-        raise ProfileTableError(f"{place.url(below)} cannot be read ({error}): build it again") from None
+        raise ProfileTableError(f"{place.url(below)} cannot be read ({place.why(error)}): build it again") from None
     generation = generation_of(place, path, rows.schema)
     if generation == len(place.pseudonyms.keys):
         return False

@@ -1,6 +1,7 @@
 """A password in a URL is used as it was meant, or refused; it is never shown."""
 
 import os
+from datetime import date
 from unittest import mock
 from urllib.parse import unquote
 
@@ -12,11 +13,12 @@ from redis.connection import parse_url
 from typer.testing import CliRunner
 
 from stream.cli import app
+from stream.errors import TenfoldError
 from stream.redis_client import connect
 from stream.redis_url import split_redis_url
 from stream.scorer import _addresses
 from stream.settings import PREFIX, Settings, SettingsError, load, mask_url
-from training.archive import ArchiveError, open_archive
+from training.archive import ArchiveError, FileName, open_archive
 
 FORMS = [
     "redis://{}@host:6379/0",
@@ -178,3 +180,30 @@ def test_a_place_that_is_none_for_an_archive_is_told_without_its_password(url: s
         open_archive(url)
     assert "hun" not in str(refused.value)
     assert "ter2" not in str(refused.value)
+
+
+def test_a_place_that_does_not_answer_is_told_without_its_password() -> None:
+    with pytest.raises(ArchiveError, match=r"ftp://[*]{4}@127[.]0[.]0[.]1:1/archive does not answer: ") as refused:
+        open_archive("ftp://analyst:hunter2@127.0.0.1:1/archive")
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("form", ["memory://analyst:hunter2@host/{}", "memory://host/{}?secret=hunter2"])
+def test_no_error_of_an_archives_files_tells_a_secret_of_its_address(form: str) -> None:
+    archive = open_archive(form.format("archive"))
+    there, gone = (FileName("payments", date(2026, 3, 1), 0, first, first) for first in (0, 1))
+    archive.fs.pipe_file(archive.full(there.path), b"no Parquet")
+    archive.fs.pipe_file(archive.full("payments/date=2026-03-01/other.parquet"), b"no Parquet")
+    told = []
+    for fails in (
+        lambda: archive.open_file(there),
+        lambda: archive.open_file(gone),
+        lambda: archive.files("payments"),
+        lambda: archive.require(["labels"]),
+    ):
+        with pytest.raises(TenfoldError) as failed:
+            fails()
+        told.append(str(failed.value))
+    assert [each for each in told if "hunter2" in each] == []
+    assert [each for each in told if "****" not in each] == []
+    assert "hunter2" in archive.address(there.path)  # for who reads it, not for people
