@@ -190,12 +190,13 @@ def evaluate(
     require_archive_extra()
     require_evaluation_extra()
     from training.archive_command import archive_of
+
+    settings = load()
+    source = archive_of(archive, settings)  # before seconds go into importing the rest
     from training.evaluate_command import SEEN_IN_TRAINING, run
     from training.labels import ahead_note
     from training.measured import weeks_lines
 
-    settings = load()
-    source = archive_of(archive, settings)
     with counted("partition", "replayed") as progress:
         told = run(source, settings, model, first, until, out, alert_budget, now_ms(), progress)
     if as_json:
