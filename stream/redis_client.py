@@ -6,6 +6,7 @@ Never of replicas: they may be behind, and then their marks are, too.
 from collections.abc import Mapping, Sequence
 from functools import cache
 from hashlib import sha1
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import redis
@@ -24,6 +25,7 @@ from stream.settings import Settings, SettingsError, mask_url
 Client: TypeAlias = redis.Redis | Cluster
 
 _SENTINELS = "sentinel_"  # options that begin so are for the connections to Sentinel
+_FILES = {"ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"}  # else it is Redis that is said to be away
 
 
 class RedisAwayError(TenfoldError):
@@ -53,8 +55,11 @@ def connect(settings: Settings) -> Client:
 
     Raises:
         RedisAwayError: it is a cluster, and none of its nodes says who has what.
-        SettingsError: an option is none of redis-py's, or not as redis-py takes it.
+        SettingsError: an option names a file that is not there, or is not as redis-py takes it.
     """
+    for name, value in settings.redis.items():
+        if name.removeprefix(_SENTINELS) in _FILES and value and not Path(str(value)).exists():
+            raise SettingsError(f"TENFOLD_REDIS__{name.upper()} names {value}, which is not there")
     try:
         return open_redis(split_redis_url(settings.redis_url.get_secret_value()), settings.redis)
     except (TypeError, ValueError) as error:

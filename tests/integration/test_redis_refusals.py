@@ -9,7 +9,7 @@ from deploy.secure.make_secrets import REDIS_RIGHTS
 from stream.doctor_finding import Finding, Severity
 from stream.doctor_redis import check_rights
 from stream.redis_client import connect, ping, why_unusable
-from stream.settings import Settings
+from stream.settings import Settings, SettingsError
 from tests.brokers import RedisServer
 from tests.integration.test_redis_cluster import score
 
@@ -44,6 +44,14 @@ def test_a_redis_that_speaks_no_tls_is_asked_for_it_and_told_so(own_redis: Redis
     what, to_do = why_unusable(settings, failed.value)
     assert f"Redis at {place} does not answer" in what
     assert "rediss:// is for a port that speaks TLS" in to_do
+
+
+@pytest.mark.parametrize("option", ["ssl_ca_certs", "ssl_certfile", "ssl_ca_path"])
+def test_a_certificate_that_is_not_there_is_named_rather_than_redis_blamed(option: str) -> None:
+    settings = Settings(redis_url="rediss://127.0.0.1:1", redis={option: "/nowhere/ca.pem"})  # type: ignore[arg-type]
+    named = f"TENFOLD_REDIS__{option.upper()} names /nowhere/ca.pem, which is not there"
+    with pytest.raises(SettingsError, match=named):
+        connect(settings)
 
 
 @pytest.mark.parametrize(
