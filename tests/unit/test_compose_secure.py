@@ -77,6 +77,7 @@ def test_the_settings_of_a_role_are_what_its_processes_take(
     file = tmp_path / "tenfold.toml"
     file.write_text(settings_of(role, "hush-hush", "/secrets/ca.pem"))
     monkeypatch.setenv(CONFIG_FILE, str(file))
+    monkeypatch.setenv("TENFOLD_REDIS_URL", SECURE["services"]["scorer"]["environment"]["TENFOLD_REDIS_URL"])
     settings = load()
 
     assert common_config(settings).get("sasl.username") == (role if role in ROLES else None)
