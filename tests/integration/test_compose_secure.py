@@ -174,7 +174,9 @@ def test_each_role_does_its_work_and_nothing_else(
 
     def load_as(role: str) -> Any:
         monkeypatch.setenv(CONFIG_FILE, str(secrets / role / "tenfold.toml"))
-        return load(bootstrap_servers=admin if role == "admin" else internal)
+        return load(
+            bootstrap_servers=admin if role == "admin" else internal, redis_url=f"rediss://127.0.0.1:{redis_port}/0"
+        )
 
     create_topics(load_as("admin"), 2, 1)
     with monkeypatch.context() as job:
