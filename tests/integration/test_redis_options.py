@@ -88,8 +88,9 @@ def test_an_option_is_in_force_or_refused(place: Place) -> None:
     url, needed = place
     assert outcome(url, {**needed}) == "works"
     surprises = []
-    for name in [*NAMES, *(f"sentinel_{name}" for name in NAMES if "sentinel" in url)]:
-        for value in VALUES:
+    behind_sentinel = "sentinel" in url  # where a connection takes the longest
+    for name in [*NAMES, *(f"sentinel_{name}" for name in NAMES if behind_sentinel)]:
+        for value in VALUES[::3] if behind_sentinel else VALUES:
             try:
                 came = outcome(url, {**needed, name: value})
             except Exception as error:  # noqa: BLE001 - any is one too many
