@@ -41,6 +41,7 @@ def origins(masked: Mapping[str, object], environ: Mapping[str, str], in_file: M
         in_file: the settings of the TOML file.
     """
     exported = {name.upper() for name in environ}
+    in_file = {name.lower(): value for name, value in in_file.items()}  # as they are read
     told = []
     for name in Settings.model_fields:
         variable = f"{PREFIX}{name.upper()}"

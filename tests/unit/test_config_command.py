@@ -18,7 +18,7 @@ def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, dict[str,
             monkeypatch.delenv(name)
     file = tmp_path / "tenfold.toml"
     file.write_text(
-        'group_id = "of-file"\nbatch_size = 7\n[kafka]\n"sasl.username" = "anna"\n"linger.ms" = "1"\n'
+        'group_id = "of-file"\nBATCH_SIZE = 7\n[kafka]\n"sasl.username" = "anna"\n"linger.ms" = "1"\n'
         '[redis]\npassword = "hidden-too"\n'
     )
     given = {
