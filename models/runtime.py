@@ -21,8 +21,6 @@ RuntimeName = Literal["onnxruntime", "openvino", "openvino-bf16"]
 
 TOLERANCE = 1e-5  # what two engines may differ by and still compute the same model
 
-_making_the_core = Lock()
-
 _Inputs = dict[str, npt.NDArray[np.generic]]
 _Map = Callable[[Callable[[npt.NDArray[np.intp]], Floats32], Iterable[npt.NDArray[np.intp]]], Iterable[Floats32]]
 
@@ -185,6 +183,9 @@ def open_runtime(name: RuntimeName, model: bytes | Path, threads: int = 1) -> Ru
         case "openvino-bf16":
             return OpenVinoRuntime(model, threads, "bf16")
     raise ValueError(f"no runtime {name!r}: choose {', '.join(get_args(RuntimeName))}")
+
+
+_making_the_core = Lock()
 
 
 @cache

@@ -19,12 +19,12 @@ from redis.sentinel import Sentinel
 
 from stream.errors import TenfoldError
 from stream.redis_cluster import Cluster, Command, as_redis_error, ask_nodes
+from stream.redis_options import SENTINELS
 from stream.redis_url import RedisUrl, split_redis_url
 from stream.settings import Settings, SettingsError, mask_url
 
 Client: TypeAlias = redis.Redis | Cluster
 
-_SENTINELS = "sentinel_"  # options that begin so are for the connections to Sentinel
 _FILES = {"ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"}  # else it is Redis that is said to be away
 
 
@@ -58,7 +58,7 @@ def connect(settings: Settings) -> Client:
         SettingsError: an option names a file that is not there, or is not as redis-py takes it.
     """
     for name, value in settings.redis.items():
-        if name.removeprefix(_SENTINELS) in _FILES and value and not Path(str(value)).exists():
+        if name.removeprefix(SENTINELS) in _FILES and value and not Path(str(value)).exists():
             raise SettingsError(f"TENFOLD_REDIS__{name.upper()} names {value}, which is not there")
     try:
         return open_redis(split_redis_url(settings.redis_url.get_secret_value()), settings.redis)
@@ -176,8 +176,8 @@ def _open_cluster(place: RedisUrl, options: Mapping[str, Any]) -> Cluster:
 
 
 def _open_watched(place: RedisUrl, options: Mapping[str, Any]) -> redis.Redis:
-    theirs = {name.removeprefix(_SENTINELS): value for name, value in options.items() if name.startswith(_SENTINELS)}
-    mine = {name: value for name, value in options.items() if not name.startswith(_SENTINELS)}
+    theirs = {name.removeprefix(SENTINELS): value for name, value in options.items() if name.startswith(SENTINELS)}
+    mine = {name: value for name, value in options.items() if not name.startswith(SENTINELS)}
     shared = {name: value for name, value in mine.items() if name.startswith(("socket_", "ssl_", "retry"))}
     watch = Sentinel(place.addresses, sentinel_kwargs={"ssl": place.tls, **shared, **theirs})
     client: redis.Redis = watch.master_for(place.master, **{"ssl": place.tls, **mine, **_of_url(place)})

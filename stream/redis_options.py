@@ -18,7 +18,7 @@ from redis.connection import parse_url
 
 from stream.redis_url import RedisUrl
 
-_SENTINELS = "sentinel_"  # options that begin so are for the connections to Sentinel
+SENTINELS = "sentinel_"  # options that begin so are for the connections to Sentinel
 
 _LONGEST_S = 1_000_000  # well below what a socket refuses to wait
 _MOST = 1_000_000_000  # of connections, attempts, seconds or bytes
@@ -61,10 +61,10 @@ def wrong_option(name: str, value: object, place: RedisUrl) -> str | None:
         return _unknown(name, place)
     if name.startswith("ssl_") and not place.tls:
         return "is for TLS: TENFOLD_REDIS_URL begins with rediss:// then, rediss+sentinel:// or rediss+cluster://"
-    choices = _CHOICES.get(name.removeprefix(_SENTINELS))
+    choices = _CHOICES.get(name.removeprefix(SENTINELS))
     if choices is not None:
         return None if value in choices else f"takes {', '.join(map(str, choices[:-1]))} or {choices[-1]}"
-    module, package = _NEEDS.get(name.removeprefix(_SENTINELS), ("", ""))
+    module, package = _NEEDS.get(name.removeprefix(SENTINELS), ("", ""))
     if module and find_spec(module) is None:
         return f"needs the package {package}, which is not installed"
     takes = known[name]
@@ -87,7 +87,7 @@ def wrong_in_query(place: RedisUrl, owned: Collection[str]) -> str | None:
         if name.startswith("ssl_") and not isinstance(value, str) and place.tls:
             continue  # redis-py has a form for them here
         takes = _options_of(_form(place)).get(name)
-        if name.startswith(_SENTINELS) or (isinstance(value, str) and takes not in (None, "", "str")):
+        if name.startswith(SENTINELS) or (isinstance(value, str) and takes not in (None, "", "str")):
             return f"{name} cannot be given behind the ?: give it as TENFOLD_REDIS__{name.upper()}"
         wrong = wrong_option(name, value, place)
         if wrong:
@@ -132,7 +132,7 @@ def _options_of(form: str) -> Mapping[str, str]:
     if form == "socket":
         one = {name: takes for name, takes in one.items() if not name.startswith("socket_keepalive")}
     if form == "sentinel":
-        theirs = {f"{_SENTINELS}{name}": takes for name, takes in one.items() if name not in _NOT_OF_SENTINEL}
+        theirs = {f"{SENTINELS}{name}": takes for name, takes in one.items() if name not in _NOT_OF_SENTINEL}
         return {**one, **theirs}
     return {**one, **alone}
 
