@@ -194,6 +194,12 @@ def open_client(make: Callable[[dict[str, Any]], Client], config: dict[str, Any]
         raise SettingsError(f"TENFOLD_KAFKA__… is refused by librdkafka: {reason}{_meant(reason)}") from None
 
 
+def open_in_contact(make: Callable[[dict[str, Any]], Client], config: Mapping[str, Any]) -> tuple[Client, Contact]:
+    """Return a client, and what tells whether Kafka answers it; raises what :func:`open_client` does."""
+    contact = Contact()
+    return open_client(make, {**config, "error_cb": contact.on_error}), contact
+
+
 def _meant(reason: str) -> str:
     """Return what was meant by a property that librdkafka does not know, to stand behind its words."""
     unknown = _UNKNOWN.match(reason)

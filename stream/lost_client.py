@@ -9,7 +9,8 @@ brokers; where a process's clients get no answer for a while, and a new one does
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
@@ -85,6 +86,20 @@ def kafka_answers(settings: Settings) -> bool:
     except KafkaException:
         return False
     return True
+
+
+@contextmanager
+def closed_unless_lost(consumer: Consumer, give_up: Callable[[], None]) -> Iterator[None]:
+    """Close a consumer when the block ends; where :class:`ClientLostError` ends it, give up and leave it behind."""
+    with ExitStack() as closing:
+        closing.callback(consumer.close)
+        try:
+            yield
+        except ClientLostError:
+            closing.pop_all()
+            give_up()
+            leave_behind(consumer)
+            raise
 
 
 def leave_behind(consumer: Consumer) -> None:

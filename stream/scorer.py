@@ -25,7 +25,7 @@ from stream import health, logs
 from stream.assignment import Assignment
 from stream.catch_up import Recoverer
 from stream.champion import Champion
-from stream.clients import Contact, common_config, consumer_config, open_client
+from stream.clients import Contact, common_config, consumer_config, open_client, open_in_contact
 from stream.errors import TenfoldError
 from stream.eviction import EVERY_S as EVICTION_EVERY_S
 from stream.eviction import Eviction, evicting_policies
@@ -97,7 +97,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         stop,
     )
     parts.metrics.ready.set_function(lambda: parts.health.reason is None)
-    consumer, contact = _open_consumer(settings)
+    consumer, contact = open_in_contact(Consumer, consumer_config(settings))
     require_topics(consumer, settings, _topics(settings))
     service = _assemble(parts, consumer, contact)
     with closing(store.client), health.serving(settings, registry, parts.health):
@@ -122,7 +122,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
             evicting = Eviction(store.client, metrics)
             looking.append(look_every(EVICTION_EVERY_S, evicting.look, "eviction", stop))
         try:
-            run_replacing(service, lambda: _assemble(parts, *_open_consumer(settings)))
+            run_replacing(service, lambda: _assemble(parts, *open_in_contact(Consumer, consumer_config(settings))))
         finally:
             stop.set()
             for thread in looking:  # an engine that is being loaded does not like the process to end under it
@@ -161,11 +161,6 @@ class _Parts:
     suppressed: Suppressed
     name: str  # of this process among its group's
     stop: threading.Event
-
-
-def _open_consumer(settings: Settings) -> tuple[Consumer, Contact]:
-    contact = Contact()
-    return open_client(Consumer, {**consumer_config(settings), "error_cb": contact.on_error}), contact
 
 
 def _assemble(parts: _Parts, consumer: Consumer, contact: Contact) -> Service:

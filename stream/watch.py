@@ -7,7 +7,7 @@ from typing import NamedTuple
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 from pydantic import ValidationError
 
-from stream.clients import Contact, open_client, reader_config
+from stream.clients import open_in_contact, reader_config
 from stream.contract import DEAD_LETTER_HEADERS, FRAUD_SCORE, DeadLetterHeaders, FraudScore
 from stream.errors import TenfoldError
 from stream.moments import shown, shown_ms
@@ -86,8 +86,8 @@ def follow_dead_letters(
 def _follow(
     settings: Settings, topic: str, stop: threading.Event, begin: Begin, at_end: AtEnd, say: Say
 ) -> Iterator[Message]:
-    contact, away = Contact(), False
-    consumer = open_client(Consumer, {**reader_config(settings), "error_cb": contact.on_error})
+    consumer, contact = open_in_contact(Consumer, reader_config(settings))
+    away = False
     try:
         require_topics(consumer, settings, [topic])
         places = _places(consumer, topic, begin)

@@ -13,7 +13,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from stream import health, logs
-from stream.clients import Contact, common_config, consumer_config, open_client
+from stream.clients import Contact, common_config, consumer_config, open_client, open_in_contact
 from stream.lost_client import Watch, kafka_answers, run_replacing
 from stream.outage import Outage
 from stream.progress import Counted, nobody
@@ -85,7 +85,7 @@ def run(settings: Settings, url: str, limits: Limits, stop: threading.Event) -> 
     logs.configure(settings.log_level, settings.log_format)
     archive = open_archive(url, settings.pseudonyms)
     kinds = kinds_of(settings)
-    consumer, contact = _open_consumer(settings)
+    consumer, contact = open_in_contact(Consumer, archiver_config(settings))
     require_topics(consumer, settings, kinds)
 
     registry = CollectorRegistry()
@@ -118,13 +118,10 @@ def run(settings: Settings, url: str, limits: Limits, stop: threading.Event) -> 
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)  # decoding makes objects by the ten thousand, and lets go of them by itself
         log.info("archiver started", extra={"archive": archive.url(""), "group": settings.archive_group})
-        run_replacing(archiver(consumer, contact), lambda: archiver(*_open_consumer(settings)))
+        run_replacing(
+            archiver(consumer, contact), lambda: archiver(*open_in_contact(Consumer, archiver_config(settings)))
+        )
     log.info("archiver stopped")
-
-
-def _open_consumer(settings: Settings) -> tuple[Consumer, Contact]:
-    contact = Contact()
-    return open_client(Consumer, {**archiver_config(settings), "error_cb": contact.on_error}), contact
 
 
 def compact_all(

@@ -8,7 +8,6 @@ surprises, what is in memory is dropped, and read again from the committed offse
 import logging
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack
 from typing import NamedTuple
 
 import pyarrow.compute as pc
@@ -18,7 +17,7 @@ from stream.clients import Contact
 from stream.errors import TenfoldError
 from stream.framing import Framing
 from stream.health import Health
-from stream.lost_client import ClientLostError, Watch, leave_behind
+from stream.lost_client import Watch, closed_unless_lost
 from stream.outage import Outage
 from training.archive import Archive, ArchiveError, Kind
 from training.archive_buffer import Buffer
@@ -85,17 +84,9 @@ class Archiver:
         """
         topics = list(self._kinds)
         self._consumer.subscribe(topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
-        with ExitStack() as closing:
-            closing.callback(self._consumer.close)
-            try:
-                while not self._stop.is_set():
-                    self._turn()
-            except ClientLostError:
-                closing.pop_all()
-                self._let_go()  # what is in memory is read again
-                self._replaced = True
-                leave_behind(self._consumer)
-                raise
+        with closed_unless_lost(self._consumer, self._give_up):
+            while not self._stop.is_set():
+                self._turn()
             self._health.why_not_ready = "stopping"
             self._write_or_drop()
 
@@ -218,6 +209,10 @@ class Archiver:
         said = {"partitions": _written(taken)}
         log.warning("partitions lost: the group has gone on without this process", extra=said)
         self._let_go()
+
+    def _give_up(self) -> None:
+        self._let_go()  # what is in memory is read again
+        self._replaced = True
 
     def _let_go(self) -> None:
         if self._replaced:

@@ -7,7 +7,6 @@ partitions are taken up again from there.
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import redis
@@ -17,7 +16,7 @@ from stream.clients import Contact
 from stream.errors import TenfoldError
 from stream.framing import Framing
 from stream.health import Health
-from stream.lost_client import ClientLostError, Watch, leave_behind
+from stream.lost_client import Watch, closed_unless_lost
 from stream.outage import Outage
 from stream.pseudonyms import Pseudonyms
 from training.archive import ArchiveError, Kind
@@ -100,17 +99,9 @@ class Monitor:
         """
         topics = list(self._kinds)
         self._consumer.subscribe(topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
-        with ExitStack() as closing:
-            closing.callback(self._consumer.close)
-            try:
-                while not self._stop.is_set():
-                    self._turn()
-            except ClientLostError:
-                closing.pop_all()
-                self._let_go()  # what is in memory is read again
-                self._replaced = True
-                leave_behind(self._consumer)
-                raise
+        with closed_unless_lost(self._consumer, self._give_up):
+            while not self._stop.is_set():
+                self._turn()
             self._health.why_not_ready = "stopping"
 
     def _turn(self) -> None:
@@ -255,6 +246,10 @@ class Monitor:
     def _revoked(self, _: Consumer, taken: list[TopicPartition]) -> None:
         log.info("partitions revoked", extra={"partitions": _written(taken)})
         self._let_go()
+
+    def _give_up(self) -> None:
+        self._let_go()  # what is in memory is read again
+        self._replaced = True
 
     def _let_go(self) -> None:
         if self._replaced:

@@ -12,7 +12,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from stream import health, logs
-from stream.clients import Contact, common_config, consumer_config, open_client
+from stream.clients import Contact, common_config, consumer_config, open_client, open_in_contact
 from stream.errors import UsageError
 from stream.lost_client import Watch, kafka_answers, run_replacing
 from stream.outage import Outage
@@ -82,7 +82,7 @@ def run(settings: Settings, table: Archive, label_delays: Sequence[int], stop: t
     """
     logs.configure(settings.log_level, settings.log_format)
     kinds = kinds_of(settings)
-    consumer, contact = _open_consumer(settings)
+    consumer, contact = open_in_contact(Consumer, monitor_config(settings))
     require_topics(consumer, settings, kinds)
 
     registry = CollectorRegistry()
@@ -116,10 +116,7 @@ def run(settings: Settings, table: Archive, label_delays: Sequence[int], stop: t
 
         with health.serving(settings, registry, vital):
             log.info("monitor started", extra={"table": table.url(""), "group": settings.monitor_group})
-            run_replacing(monitor(consumer, contact), lambda: monitor(*_open_consumer(settings)))
+            run_replacing(
+                monitor(consumer, contact), lambda: monitor(*open_in_contact(Consumer, monitor_config(settings)))
+            )
     log.info("monitor stopped")
-
-
-def _open_consumer(settings: Settings) -> tuple[Consumer, Contact]:
-    contact = Contact()
-    return open_client(Consumer, {**monitor_config(settings), "error_cb": contact.on_error}), contact
